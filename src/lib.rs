@@ -1,0 +1,14 @@
+//! `pvr-agent`: states, objects and revisions of a Pantavisor device, and who talks about them.
+//!
+//! A device is one JSON document, the *state*: keys are paths, values are inline JSON or the sha256 of an
+//! *object*. A state on a device is a *revision*, a folder under `trails/` whose files are hardlinks into
+//! `objects/`. This library holds everything the one binary does; `main` only decides what it is run as.
+//!
+//! The modules, from the bottom up. Imports point downwards only; `tests/module_order.rs` holds them to it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`state`] | the state JSON: parser, canonical form, merge patch, part selection, path rules |
+#![forbid(unsafe_code)]
+
+pub mod state;

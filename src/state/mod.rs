@@ -1,0 +1,1 @@
+//! The state JSON and everything that can be said about it without a disk.
