@@ -12,3 +12,5 @@
 #![forbid(unsafe_code)]
 
 pub mod state;
+pub mod store;
+pub mod trails;
