@@ -11,4 +11,8 @@
 //! | [`state`] | the state JSON: parser, canonical form, merge patch, part selection, path rules |
 #![forbid(unsafe_code)]
 
+pub mod device;
+pub mod endpoint;
 pub mod state;
+pub mod store;
+pub mod trails;

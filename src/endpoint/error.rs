@@ -203,12 +203,12 @@ impl From<DeviceError> for ApiError {
                 .hint("upload those under missing and post again")
                 .detail("missing", missing.collect())
             }
-            E::BadState(error) => error.into(),
-            E::Exists { name, ran } => {
-                let why = if ran { "and has been run" } else { "and is a rollback point" };
-                Self::new(StatusCode::CONFLICT, "revision-exists", format!("revision {name} exists {why}"))
-                    .hint("choose another name with --rev locals/<name>")
-            }
+            E::Exists(name) => Self::new(
+                StatusCode::CONFLICT,
+                "revision-exists",
+                format!("revision {name} exists with another state, and has been run or is a rollback point"),
+            )
+            .hint("choose another name with --rev locals/<name>"),
             E::Running(name) => Self::new(
                 StatusCode::CONFLICT,
                 "revision-running",
