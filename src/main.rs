@@ -1,5 +1,5 @@
 //! The one binary. What it is, its name and its first argument decide.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    pvr_agent::cli::run(std::env::args_os())
 }

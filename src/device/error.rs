@@ -84,4 +84,3 @@ impl From<InstallError> for DeviceError {
         }
     }
 }
-

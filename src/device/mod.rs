@@ -11,20 +11,24 @@ mod post;
 
 use std::fs::File;
 use std::path::Path;
-use std::time::SystemTime;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 pub use error::DeviceError;
 pub use post::{Post, Posted};
 
 use crate::state::{Entry, ObjectId, Revision, Value};
 use crate::store::{Sealed, Space, Stage, Writer};
-use crate::trails::{RevisionName, StepInfo, Storage};
+use crate::trails::{RevisionName, StepInfo, Storage, gc};
 
 /// Where the socket of a running Pantavisor is, seen from a container, from the host, and from older containers.
 const CONTROL_SOCKETS: [&str; 3] = ["/run/pantavisor/pv/pv-ctrl", "/pv/pv-ctrl", "/pantavisor/pv-ctrl"];
 
 /// What a progress file may be at most, as we read it.
 const MAX_PROGRESS: u64 = 64 * 1024;
+
+/// How long [`Status::reclaimable`] is good for.
+pub const RECLAIMABLE_FOR: Duration = Duration::from_secs(30);
 
 /// Who runs what is installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub struct Device {
     storage: Storage,
     runner: Runner,
     trail_id: String,
+    /// When it was looked up, and what came out.
+    reclaimable: Mutex<Option<(Instant, u64)>>,
 }
 
 /// A revision as listings show it.
@@ -79,8 +85,8 @@ pub struct Status {
     pub backend: &'static str,
     /// Bytes.
     pub space: Space,
-    /// Bytes that a collection would set free.
-    pub reclaimable: u64,
+    /// Bytes that a collector would set free, as of at most [`RECLAIMABLE_FOR`] ago; `None`: nobody could look yet.
+    pub reclaimable: Option<u64>,
     /// A revision on its way.
     pub update: Option<String>,
 }
@@ -90,7 +96,7 @@ impl Device {
     pub fn open(storage: Storage, runner: Runner) -> Result<Self, DeviceError> {
         let trail_id = storage.device_id()?.unwrap_or_else(|| "local".to_owned());
         storage.sweep()?;
-        Ok(Self { storage, runner, trail_id })
+        Ok(Self { storage, runner, trail_id, reclaimable: Mutex::default() })
     }
 
     /// The device's id at the hub, or `local`.
@@ -240,14 +246,23 @@ impl Device {
                 Runner::Nobody => "storage, stand-alone",
             },
             space: self.storage.store().space()?,
-            reclaimable: self.reclaimable(),
+            reclaimable: self.reclaimable()?,
             update: self.storage.update_in_progress()?.map(|name| name.to_string()),
         })
     }
 
-    /// What a collection would set free; nothing where it cannot be said.
-    fn reclaimable(&self) -> u64 {
-        crate::trails::gc(&self.storage, true).map_or(0, |report| report.bytes)
+    /// What a collection would set free. Finding out reads every state and wants the storage for itself, so it is
+    /// remembered for a while and left alone while others are at work.
+    fn reclaimable(&self) -> Result<Option<u64>, DeviceError> {
+        let mut known = self.reclaimable.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_some_and(|(when, _)| when.elapsed() < RECLAIMABLE_FOR) {
+            return Ok(known.map(|(_, bytes)| bytes));
+        }
+        let store = self.storage.store();
+        if store.try_lock_install()?.is_some() && store.try_lock_exclusive()?.is_some() {
+            *known = gc(&self.storage, true).ok().map(|report| (Instant::now(), report.bytes));
+        }
+        Ok(known.map(|(_, bytes)| bytes))
     }
 }
 

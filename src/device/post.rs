@@ -63,7 +63,7 @@ impl Device {
 
     fn install(&self, rev: &Revision, state: &State, commit_msg: Option<&str>) -> Result<(), DeviceError> {
         let make_current = self.runner == Runner::Nobody;
-        install(&self.storage, Install { rev: rev.clone(), state, commit_msg, make_current })?;
+        install(&self.storage, Install { rev, state, commit_msg, make_current })?;
         Ok(())
     }
 

@@ -17,13 +17,13 @@ use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::time::{sleep_until, timeout};
 
+use super::Endpoint;
 use super::connections::{Admitted, Connection, Phase};
 use super::guard::Arrival;
 use super::limits::Limits;
 use super::reply::Reply;
 use super::stop::{Stopping, either};
 use super::timed_io::TimedIo;
-use super::Endpoint;
 
 /// A future of an answer; boxed, so that the connection can be moved while it runs.
 type Answering = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
@@ -49,12 +49,8 @@ pub async fn serve(stream: TcpStream, admitted: Admitted, endpoint: Arc<Endpoint
         service_fn(move |request: Request<Incoming>| -> Answering {
             let begun = connection.begin();
             let endpoint = Arc::clone(&endpoint);
-            let arrival = Arrival {
-                scheme: "http",
-                local,
-                peer: Some(connection.peer()),
-                two_lengths: begun.two_lengths,
-            };
+            let arrival =
+                Arrival { scheme: "http", local, peer: Some(connection.peer()), two_lengths: begun.two_lengths };
             Box::pin(async move {
                 let reply = match begun.over_share {
                     true => endpoint.refuse_share(&arrival),

@@ -116,13 +116,7 @@ fn range(header: &str, size: u64) -> Ranged {
 }
 
 /// Answers with the object's bytes, a part of them, or that the client has them already.
-pub fn answer(
-    method: &Method,
-    request: &HeaderMap,
-    id: &ObjectId,
-    file: File,
-    size: u64,
-) -> Result<Reply, ApiError> {
+pub fn answer(method: &Method, request: &HeaderMap, id: &ObjectId, file: File, size: u64) -> Result<Reply, ApiError> {
     let etag = format!("\"{id}\"");
     let mut reply = Response::new(ReplyBody::empty());
     let headers = reply.headers_mut();

@@ -170,8 +170,9 @@ impl From<StateError> for ApiError {
                     .hint("nothing was changed; findings names every key and why")
                     .detail("findings", list)
             }
-            other => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-state", other.to_string())
-                .hint("nothing was changed"),
+            other => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-state", other.to_string()).hint("nothing was changed")
+            }
         }
     }
 }
@@ -181,14 +182,13 @@ impl From<DeviceError> for ApiError {
     fn from(error: DeviceError) -> Self {
         use DeviceError as E;
         match error {
-            E::NoSuchRevision(name) => Self::new(
-                StatusCode::NOT_FOUND,
-                "no-such-revision",
-                format!("there is no revision {}", escape(&name)),
-            )
-            .hint("GET steps lists them"),
-            E::NoCurrent => Self::new(StatusCode::NOT_FOUND, "no-current-revision", "no revision is current here")
-                .hint("post one"),
+            E::NoSuchRevision(name) => {
+                Self::new(StatusCode::NOT_FOUND, "no-such-revision", format!("there is no revision {}", escape(&name)))
+                    .hint("GET steps lists them")
+            }
+            E::NoCurrent => {
+                Self::new(StatusCode::NOT_FOUND, "no-current-revision", "no revision is current here").hint("post one")
+            }
             E::NoSuchObject(id) => {
                 Self::new(StatusCode::NOT_FOUND, "no-such-object", format!("there is no intact object {id}"))
                     .hint("announce it with POST objects, then upload it")

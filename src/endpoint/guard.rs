@@ -101,7 +101,8 @@ impl Hosts {
         };
         for origin in request.headers.get_all(ORIGIN) {
             let text = String::from_utf8_lossy(origin.as_bytes()).to_ascii_lowercase();
-            let ours = same_origin(&text, &base.own) || self.public.as_ref().is_some_and(|url| same_origin(&text, url.origin()));
+            let ours = same_origin(&text, &base.own)
+                || self.public.as_ref().is_some_and(|url| same_origin(&text, url.origin()));
             if !ours {
                 return refuse(format!("a page of {} may not change this device", escape(&text)));
             }

@@ -84,7 +84,8 @@ impl Endpoint {
     pub fn new(device: Device, limits: Limits, hosts: Hosts, log: Log, warnings: Vec<String>) -> Self {
         let device = Arc::new(device);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mixed = now.as_secs().wrapping_mul(1_000_003) ^ u64::from(now.subsec_nanos()) ^ u64::from(std::process::id());
+        let mixed =
+            now.as_secs().wrapping_mul(1_000_003) ^ u64::from(now.subsec_nanos()) ^ u64::from(std::process::id());
         Self {
             publisher: Publisher::new(Arc::clone(&device)),
             held: Semaphore::new(limits.held_bytes.min(Semaphore::MAX_PERMITS)),
@@ -162,7 +163,10 @@ impl Endpoint {
         let request_id = self.request_id();
         let message = "this address has too many requests in progress";
         let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).retry_after(1).close();
-        self.log.note(log::Level::Warn, &format!("{}: {message}", arrival.peer.map_or_else(String::new, |p| p.to_string())));
+        self.log.note(
+            log::Level::Warn,
+            &format!("{}: {message}", arrival.peer.map_or_else(String::new, |p| p.to_string())),
+        );
         error.into_reply(&request_id, "")
     }
 
@@ -226,6 +230,8 @@ fn size_of(head: &Parts) -> Result<Option<u64>, ApiError> {
     match (sizes.next(), sizes.next()) {
         (None, _) => Ok(None),
         (Some(size), None) if objects::decimal(size).is_some() => Ok(objects::decimal(size)),
-        _ => Err(ApiError::new(StatusCode::BAD_REQUEST, "bad-size", "the size in the URL is no number of bytes").close()),
+        _ => {
+            Err(ApiError::new(StatusCode::BAD_REQUEST, "bad-size", "the size in the URL is no number of bytes").close())
+        }
     }
 }

@@ -12,7 +12,9 @@ pub struct PublicUrl {
 
 /// A text is no public URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a public URL\nit has the form http[s]://host[:port][/prefix], without escapes, query or fragment")]
+#[error(
+    "'{0}' is not a public URL\nit has the form http[s]://host[:port][/prefix], without escapes, query or fragment"
+)]
 pub struct PublicUrlError(String);
 
 impl PublicUrl {
@@ -68,8 +70,16 @@ mod tests {
         assert_eq!((url.origin(), url.host()), ("https://fleet.example:8443", "fleet.example"));
         assert_eq!(PublicUrl::parse("http://[::1]").unwrap().host(), "[::1]");
         for bad in [
-            "", "fleet.example", "ftp://x", "http://", "http://a b", "http://u@x", "http://x/?q", "http://x/#f",
-            "http://x/%20", "http://x:99999",
+            "",
+            "fleet.example",
+            "ftp://x",
+            "http://",
+            "http://a b",
+            "http://u@x",
+            "http://x/?q",
+            "http://x/#f",
+            "http://x/%20",
+            "http://x:99999",
         ] {
             assert!(PublicUrl::parse(bad).is_err(), "{bad}");
         }

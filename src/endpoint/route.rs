@@ -83,19 +83,13 @@ enum Place {
 impl Route {
     /// Parses method and path (without query).
     pub fn parse(method: &Method, path: &str) -> Result<Self, RouteError> {
-        const KNOWN: [&str; 9] = [
-            "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT",
-        ];
+        const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
         if !KNOWN.contains(&method.as_str()) {
             return Err(RouteError::UnknownMethod);
         }
         let read = method == Method::GET || method == Method::HEAD;
         let reading = |route| {
-            if read {
-                Ok(route)
-            } else {
-                Err(RouteError::NotAllowed("GET, HEAD"))
-            }
+            if read { Ok(route) } else { Err(RouteError::NotAllowed("GET, HEAD")) }
         };
         match Place::parse(path)? {
             Place::Remote(rev) => reading(Self::Remote(rev)),
@@ -135,10 +129,7 @@ impl Place {
         if below.is_empty() {
             return Ok(Self::Step(None));
         }
-        let segments = below
-            .split('/')
-            .map(decode)
-            .collect::<Result<Vec<String>, _>>()?;
+        let segments = below.split('/').map(decode).collect::<Result<Vec<String>, _>>()?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         match segments.as_slice() {
             [".pvrremote"] => Ok(Self::Remote(None)),
@@ -232,36 +223,16 @@ mod tests {
             ("GET", "/cgi-bin/pvr/.pvrremote", Route::Remote(None)),
             ("HEAD", "/cgi-bin/pvr/.pvrremote", Route::Remote(None)),
             ("GET", "/cgi-bin/.pvrremote", Route::Remote(None)),
-            (
-                "GET",
-                "/cgi-bin/pvr/steps/0/.pvrremote",
-                Route::Remote(rev("0")),
-            ),
-            (
-                "GET",
-                "/cgi-bin/pvr/steps/locals/x/.pvrremote",
-                Route::Remote(rev("locals/x")),
-            ),
+            ("GET", "/cgi-bin/pvr/steps/0/.pvrremote", Route::Remote(rev("0"))),
+            ("GET", "/cgi-bin/pvr/steps/locals/x/.pvrremote", Route::Remote(rev("locals/x"))),
             ("GET", "/cgi-bin/pvr", Route::Step(None)),
             ("GET", "/cgi-bin/pvr/", Route::Step(None)),
             ("GET", "/cgi-bin/pvr/json", Route::State(None)),
             ("PUT", "/cgi-bin/pvr/json", Route::PutState),
             ("GET", "/cgi-bin/pvr/steps/0/json", Route::State(rev("0"))),
-            (
-                "GET",
-                "/cgi-bin/pvr/steps/current/json",
-                Route::State(rev("current")),
-            ),
-            (
-                "GET",
-                "/cgi-bin/pvr/steps/locals/json/json",
-                Route::State(rev("locals/json")),
-            ),
-            (
-                "GET",
-                "/cgi-bin/pvr/steps/locals/json",
-                Route::Step(rev("locals/json")),
-            ),
+            ("GET", "/cgi-bin/pvr/steps/current/json", Route::State(rev("current"))),
+            ("GET", "/cgi-bin/pvr/steps/locals/json/json", Route::State(rev("locals/json"))),
+            ("GET", "/cgi-bin/pvr/steps/locals/json", Route::Step(rev("locals/json"))),
             ("GET", "/cgi-bin/pvr/objects", Route::Objects),
             ("GET", "/cgi-bin/pvr/objects/", Route::Objects),
             ("POST", "/cgi-bin/pvr/objects", Route::Announce),
@@ -275,16 +246,8 @@ mod tests {
             ("POST", "/cgi-bin/pvr/steps", Route::PostStep),
             ("POST", "/cgi-bin/pvr/steps/", Route::PostStep),
             ("GET", "/cgi-bin/pvr/steps/7", Route::Step(rev("7"))),
-            (
-                "GET",
-                "/cgi-bin/pvr/steps/a%5Cu%7B1b%7D",
-                Route::Step(rev("a\\u{1b}")),
-            ),
-            (
-                "GET",
-                "/cgi-bin/pvr/steps/7/progress",
-                Route::Progress(RevText("7".into())),
-            ),
+            ("GET", "/cgi-bin/pvr/steps/a%5Cu%7B1b%7D", Route::Step(rev("a\\u{1b}"))),
+            ("GET", "/cgi-bin/pvr/steps/7/progress", Route::Progress(RevText("7".into()))),
             ("GET", "/cgi-bin/pvr/status", Route::Status),
         ];
         for (method, path, want) in rows {
@@ -308,37 +271,13 @@ mod tests {
             ("GET", "/cgi-bin/pvr/steps/locals", NotFound),
             ("GET", "/cgi-bin/pvr/steps/0/json/more", NotFound),
             ("GET", "/cgi-bin/pvr//json", BadPath("an empty segment")),
-            (
-                "GET",
-                "/cgi-bin/pvr/../json",
-                BadPath("a segment '.' or '..'"),
-            ),
-            (
-                "GET",
-                "/cgi-bin/pvr/steps/%2e%2e/json",
-                BadPath("a segment '.' or '..'"),
-            ),
-            (
-                "GET",
-                "/cgi-bin/pvr/steps/locals/..%2fx",
-                BadPath("a slash or NUL in a segment"),
-            ),
-            (
-                "GET",
-                "/cgi-bin/pvr/steps/%00",
-                BadPath("a slash or NUL in a segment"),
-            ),
+            ("GET", "/cgi-bin/pvr/../json", BadPath("a segment '.' or '..'")),
+            ("GET", "/cgi-bin/pvr/steps/%2e%2e/json", BadPath("a segment '.' or '..'")),
+            ("GET", "/cgi-bin/pvr/steps/locals/..%2fx", BadPath("a slash or NUL in a segment")),
+            ("GET", "/cgi-bin/pvr/steps/%00", BadPath("a slash or NUL in a segment")),
             ("GET", "/cgi-bin/pvr/steps/%ff", BadPath("it is not UTF-8")),
-            (
-                "GET",
-                "/cgi-bin/pvr/steps/%4",
-                BadPath("an incomplete percent escape"),
-            ),
-            (
-                "GET",
-                "/cgi-bin/pvr/steps/%+1",
-                BadPath("a bad percent escape"),
-            ),
+            ("GET", "/cgi-bin/pvr/steps/%4", BadPath("an incomplete percent escape")),
+            ("GET", "/cgi-bin/pvr/steps/%+1", BadPath("a bad percent escape")),
             ("GET", &upper, BadObjectName),
             ("GET", &long, BadObjectName),
             ("PUT", "/cgi-bin/pvr/objects/x/blob", BadObjectName),

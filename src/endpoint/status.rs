@@ -35,8 +35,8 @@ struct Space {
     free: u64,
     /// Never given to uploads.
     reserved: u64,
-    /// What a collection would set free.
-    reclaimable: u64,
+    /// What a collection would set free; null while nobody could look.
+    reclaimable: Option<u64>,
 }
 
 impl Endpoint {

@@ -119,7 +119,12 @@ impl Endpoint {
         Ok(reply::json_text(StatusCode::OK, posted.state_text))
     }
 
-    async fn install(&self, body: &mut BodyReader, extra: usize, open: fn(Value) -> Opened) -> Result<Posted, ApiError> {
+    async fn install(
+        &self,
+        body: &mut BodyReader,
+        extra: usize,
+        open: fn(Value) -> Opened,
+    ) -> Result<Posted, ApiError> {
         let limits = self.limits();
         let (cap, depth) = (limits.state_bytes, limits.json_depth);
         let held = body.whole(cap.saturating_add(extra), self.held()).await?;
