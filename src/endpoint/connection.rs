@@ -28,6 +28,9 @@ use super::timed_io::TimedIo;
 /// A future of an answer; boxed, so that the connection can be moved while it runs.
 type Answering = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
 
+/// Bytes that one read of the socket brings at most. Larger ones would save little and cost every connection.
+const BUFFER: usize = 64 * 1024;
+
 /// Why a connection ends.
 enum End {
     /// The protocol is at its end, or broken.
@@ -65,7 +68,8 @@ pub async fn serve(stream: TcpStream, admitted: Admitted, endpoint: Arc<Endpoint
         // Ours are better informed: theirs doesn't tell an idle connection from a slow head.
         .header_read_timeout(None)
         .max_headers(limits.head_lines)
-        .max_buf_size(limits.head_bytes)
+        .max_header_size(limits.head_bytes)
+        .max_buf_size(BUFFER)
         .serve_connection(io, service);
 
     let end = {

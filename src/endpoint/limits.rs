@@ -13,7 +13,7 @@ pub struct Limits {
     /// Connections of one address that have a request in progress. One more is answered 503. Idle
     /// connections don't count: a browser or a proxy keeps several.
     pub per_address: usize,
-    /// Bytes of a request head; 431 above. Also the largest piece of a body that is in memory at once.
+    /// Bytes of a request head; 431 above.
     pub head_bytes: usize,
     /// Header lines of a request; 431 above.
     pub head_lines: usize,
@@ -53,7 +53,7 @@ impl Default for Limits {
         Self {
             connections: 256,
             per_address: 96,
-            head_bytes: 64 * 1024,
+            head_bytes: 16 * 1024,
             head_lines: 64,
             head_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(60),
