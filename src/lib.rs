@@ -11,6 +11,7 @@
 //! | [`state`] | the state JSON: parser, canonical form, merge patch, part selection, path rules |
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod state;
 pub mod store;
 pub mod trails;

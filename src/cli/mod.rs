@@ -1,0 +1,4 @@
+//! The command lines: parse, call, print.
+
+pub mod fsck;
+pub mod gc;
