@@ -9,6 +9,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`state`] | the state JSON: parser, canonical form, merge patch, part selection, path rules |
+//! | [`net`] | the one HTTP/1.1 client |
 #![forbid(unsafe_code)]
 
+pub mod net;
 pub mod state;
