@@ -9,8 +9,12 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`state`] | the state JSON: parser, canonical form, merge patch, part selection, path rules |
+//! | [`store`] | objects on disk |
 //! | [`net`] | the one HTTP/1.1 client |
+//! | [`remote`] | client side of the pvr REST protocol |
 #![forbid(unsafe_code)]
 
 pub mod net;
+pub mod remote;
 pub mod state;
+pub mod store;

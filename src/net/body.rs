@@ -54,11 +54,7 @@ impl Decoder {
     }
 
     /// Reads some of the body into `out`; 0 is its end.
-    pub(super) fn read(
-        &mut self,
-        from: &mut impl BufRead,
-        out: &mut [u8],
-    ) -> Result<usize, NetError> {
+    pub(super) fn read(&mut self, from: &mut impl BufRead, out: &mut [u8]) -> Result<usize, NetError> {
         if out.is_empty() {
             return Ok(0);
         }
@@ -75,11 +71,7 @@ impl Decoder {
                 Place::Length(left) => {
                     let got = self.fill_at_most(from, out, left)?;
                     let left = left - got as u64;
-                    self.place = if left == 0 {
-                        Place::End
-                    } else {
-                        Place::Length(left)
-                    };
+                    self.place = if left == 0 { Place::End } else { Place::Length(left) };
                     return Ok(got);
                 }
                 Place::Chunk(left) => {
@@ -124,12 +116,7 @@ impl Decoder {
     }
 
     /// At least one byte and at most `left`; the end of the stream is an error.
-    fn fill_at_most(
-        &self,
-        from: &mut impl BufRead,
-        out: &mut [u8],
-        left: u64,
-    ) -> Result<usize, NetError> {
+    fn fill_at_most(&self, from: &mut impl BufRead, out: &mut [u8], left: u64) -> Result<usize, NetError> {
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(out.len());
         match self.fill(from, &mut out[..most])? {
             0 => Err(NetError::Closed { doing: DOING }),
@@ -198,41 +185,22 @@ mod tests {
 
     #[test]
     fn bodies_that_are_whole() {
-        let table: &[(Framing, &[u8], &[u8], &[u8])] = &[
+        type Row = (Framing, &'static [u8], &'static [u8], &'static [u8]);
+        let table: &[Row] = &[
             (Framing::Length(0), b"next", b"", b"next"),
             (Framing::Length(3), b"abcnext", b"abc", b"next"),
             (Framing::UntilClose, b"abc", b"abc", b""),
             (Framing::UntilClose, b"", b"", b""),
             (Framing::Chunked, b"0\r\n\r\nnext", b"", b"next"),
-            (
-                Framing::Chunked,
-                b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\nnext",
-                b"abcde",
-                b"next",
-            ),
-            (
-                Framing::Chunked,
-                b"0003;x=\"y\"\r\nabc\r\n0;z\r\nT: v\r\n\r\n",
-                b"abc",
-                b"",
-            ),
+            (Framing::Chunked, b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\nnext", b"abcde", b"next"),
+            (Framing::Chunked, b"0003;x=\"y\"\r\nabc\r\n0;z\r\nT: v\r\n\r\n", b"abc", b""),
             (Framing::Chunked, b"3 ;x\r\nabc\r\n0\r\n\r\n", b"abc", b""),
-            (
-                Framing::Chunked,
-                b"A\r\n0123456789\r\n0\r\n\r\n",
-                b"0123456789",
-                b"",
-            ),
+            (Framing::Chunked, b"A\r\n0123456789\r\n0\r\n\r\n", b"0123456789", b""),
         ];
         for (framing, wire, body, rest) in table {
             for step in 1..8 {
                 let (got, left) = decode(*framing, wire, step).unwrap();
-                assert_eq!(
-                    (got.as_slice(), left.as_slice()),
-                    (*body, *rest),
-                    "{:?}",
-                    String::from_utf8_lossy(wire)
-                );
+                assert_eq!((got.as_slice(), left.as_slice()), (*body, *rest), "{:?}", String::from_utf8_lossy(wire));
             }
         }
     }
@@ -240,12 +208,7 @@ mod tests {
     #[test]
     fn bodies_that_are_refused() {
         let trailers = [b"0\r\n".to_vec(), b"T: v\r\n".repeat(MAX_TRAILERS + 1)].concat();
-        let long = [
-            b"3;".to_vec(),
-            b"x".repeat(MAX_LINE + 1),
-            b"\r\nabc\r\n".to_vec(),
-        ]
-        .concat();
+        let long = [b"3;".to_vec(), b"x".repeat(MAX_LINE + 1), b"\r\nabc\r\n".to_vec()].concat();
         let table: &[(Framing, &[u8])] = &[
             (Framing::Length(4), b"abc"),
             (Framing::Length(1), b""),
@@ -272,11 +235,7 @@ mod tests {
         ];
         for (framing, wire) in table {
             for step in [1, 7, 4096] {
-                assert!(
-                    decode(*framing, wire, step).is_err(),
-                    "{:?}",
-                    String::from_utf8_lossy(wire)
-                );
+                assert!(decode(*framing, wire, step).is_err(), "{:?}", String::from_utf8_lossy(wire));
             }
         }
     }

@@ -33,10 +33,7 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            idle: Duration::from_secs(60),
-        }
+        Self { connect: Duration::from_secs(10), idle: Duration::from_secs(60) }
     }
 }
 
@@ -47,27 +44,22 @@ pub struct Client {
     patience: Patience,
 }
 
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("patience", &self.patience).finish_non_exhaustive()
+    }
+}
+
 impl Client {
     /// A client with nothing open yet.
     pub fn new(patience: Patience) -> Self {
-        Self {
-            shared: Arc::default(),
-            patience,
-        }
+        Self { shared: Arc::default(), patience }
     }
 
     /// Sends a request and reads the head of its answer. Any status is an answer, redirects too unless they are
     /// followed; an error is what kept it from coming.
     pub fn send(&self, request: Request<'_>) -> Result<Response, NetError> {
-        let Request {
-            method,
-            url,
-            headers,
-            mut body,
-            redirects,
-            patience,
-            once,
-        } = request;
+        let Request { method, url, headers, mut body, redirects, patience, once } = request;
         let wait = patience.unwrap_or(self.patience.idle);
         let mut url = url.without_fragment();
         let mut left = match redirects {
@@ -88,10 +80,7 @@ impl Client {
                 return Err(NetError::Redirects(times));
             }
             left -= 1;
-            url = url
-                .join(location)
-                .map_err(NetError::Redirect)?
-                .without_fragment();
+            url = url.join(location).map_err(NetError::Redirect)?.without_fragment();
         }
     }
 
@@ -114,13 +103,8 @@ impl Client {
         }
         let stream = Stream::connect(url, self.patience.connect)?;
         let stream = BufReader::with_capacity(RECEIVE_BUFFER, stream);
-        let connection = Connection {
-            key: Key::of(url),
-            stream,
-            since: Instant::now(),
-        };
-        self.on(connection, method, url, head, body, wait)
-            .map_err(|failure| failure.error)
+        let connection = Connection { key: Key::of(url), stream, since: Instant::now() };
+        self.on(connection, method, url, head, body, wait).map_err(|failure| failure.error)
     }
 
     fn on(
@@ -137,12 +121,7 @@ impl Client {
                 .stream
                 .get_ref()
                 .set_patience(patience)
-                .map_err(|source| {
-                    Failure::silent(NetError::Lost {
-                        doing: "setting its time limits",
-                        source,
-                    })
-                })
+                .map_err(|source| Failure::silent(NetError::Lost { doing: "setting its time limits", source }))
         };
         set(&connection, self.patience.idle)?;
         let early = connection.send(head, body, self.patience.idle)?;
@@ -186,29 +165,18 @@ struct Failure {
 
 impl Failure {
     fn silent(error: NetError) -> Self {
-        Self {
-            error,
-            silent: true,
-        }
+        Self { error, silent: true }
     }
 }
 
 impl From<NetError> for Failure {
     fn from(error: NetError) -> Self {
-        Self {
-            error,
-            silent: false,
-        }
+        Self { error, silent: false }
     }
 }
 
 /// Request line and headers.
-fn request_head(
-    method: Method,
-    url: &Url,
-    headers: &[(&'static str, super::HeaderValue)],
-    body: &Body<'_>,
-) -> Vec<u8> {
+fn request_head(method: Method, url: &Url, headers: &[(&'static str, super::HeaderValue)], body: &Body<'_>) -> Vec<u8> {
     let mut head = format!(
         "{} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: pvr-agent/{}\r\nAccept-Encoding: identity\r\n",
         method.as_str(),
@@ -252,12 +220,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Sends head and body. An answer that comes before all is sent ends the sending, and is returned.
-    fn send(
-        &mut self,
-        head: &[u8],
-        body: &mut Body<'_>,
-        patience: Duration,
-    ) -> Result<Option<Head>, Failure> {
+    fn send(&mut self, head: &[u8], body: &mut Body<'_>, patience: Duration) -> Result<Option<Head>, Failure> {
         let (length, reader) = match body {
             Body::Empty => return self.write(head, patience),
             // In one piece: some small servers read head and body with one call.
@@ -299,16 +262,11 @@ impl Connection {
         let Err(error) = self.stream.get_mut().write_all(bytes) else {
             return Ok(None);
         };
-        let timed_out = matches!(
-            error.kind(),
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-        );
+        let timed_out = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
         if !timed_out && let Ok(head) = self.final_head(patience) {
             return Ok(Some(head));
         }
-        Err(Failure::silent(NetError::from_io(
-            error, "sending", patience,
-        )))
+        Err(Failure::silent(NetError::from_io(error, "sending", patience)))
     }
 
     /// The head of the answer itself, behind all interim ones.
@@ -333,17 +291,11 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     let silent = bytes.is_empty() && error.kind() != io::ErrorKind::WouldBlock;
-                    return Err(Failure {
-                        error: NetError::from_io(error, DOING, patience),
-                        silent,
-                    });
+                    return Err(Failure { error: NetError::from_io(error, DOING, patience), silent });
                 }
             };
             if piece.is_empty() {
-                return Err(Failure {
-                    error: NetError::Closed { doing: DOING },
-                    silent: bytes.is_empty(),
-                });
+                return Err(Failure { error: NetError::Closed { doing: DOING }, silent: bytes.is_empty() });
             }
             let before = bytes.len();
             let (room, whole_lines) = (MAX_HEAD.saturating_sub(before), piece.contains(&b'\n'));
@@ -359,11 +311,7 @@ impl Connection {
             let taken = bytes.len() - before;
             self.stream.consume(taken);
             if Instant::now() > deadline {
-                return Err(NetError::Timeout {
-                    doing: DOING,
-                    seconds: patience.as_secs().max(1),
-                }
-                .into());
+                return Err(NetError::Timeout { doing: DOING, seconds: patience.as_secs().max(1) }.into());
             }
         }
     }

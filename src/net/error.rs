@@ -54,9 +54,7 @@ pub enum NetError {
         limit: u64,
     },
     /// `https`, in a build without TLS.
-    #[error(
-        "https is not built into this program\nuse http inside a trusted network, or a build with the tls feature"
-    )]
+    #[error("https is not built into this program\nuse http inside a trusted network, or a build with the tls feature")]
     NoTls,
     /// A redirect that leads nowhere we go.
     #[error("redirect to a bad address: {0}")]
@@ -76,10 +74,7 @@ impl NetError {
     /// Whether the same request may succeed when it is made again.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Timeout { .. }
-            | Self::Lost { .. }
-            | Self::Closed { .. }
-            | Self::Connect { .. } => true,
+            Self::Timeout { .. } | Self::Lost { .. } | Self::Closed { .. } | Self::Connect { .. } => true,
             // EAI_AGAIN and EAI_NONAME look the same through the standard library.
             Self::Resolve { .. } => true,
             Self::Protocol(_)
@@ -93,21 +88,13 @@ impl NetError {
     }
 
     /// An error of a socket operation.
-    pub(super) fn from_io(
-        error: io::Error,
-        doing: &'static str,
-        patience: std::time::Duration,
-    ) -> Self {
+    pub(super) fn from_io(error: io::Error, doing: &'static str, patience: std::time::Duration) -> Self {
         match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Timeout {
-                doing,
-                seconds: patience.as_secs().max(1),
-            },
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                Self::Timeout { doing, seconds: patience.as_secs().max(1) }
+            }
             io::ErrorKind::UnexpectedEof => Self::Closed { doing },
-            _ => Self::Lost {
-                doing,
-                source: error,
-            },
+            _ => Self::Lost { doing, source: error },
         }
     }
 }

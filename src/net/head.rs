@@ -27,10 +27,7 @@ impl Head {
     }
 
     fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.headers
-            .iter()
-            .filter(move |(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// 100, 102, 103: another head follows.
@@ -41,15 +38,9 @@ impl Head {
     /// Whether the peer keeps the connection open behind this answer.
     pub(super) fn keeps_alive(&self) -> bool {
         let says = |token: &str| {
-            self.all("connection")
-                .flat_map(|value| value.split(','))
-                .any(|t| t.trim().eq_ignore_ascii_case(token))
+            self.all("connection").flat_map(|value| value.split(',')).any(|t| t.trim().eq_ignore_ascii_case(token))
         };
-        if self.minor_version == 0 {
-            says("keep-alive") && !says("close")
-        } else {
-            !says("close")
-        }
+        if self.minor_version == 0 { says("keep-alive") && !says("close") } else { !says("close") }
     }
 }
 
@@ -58,9 +49,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, NetError> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     match response.parse(bytes) {
-        Ok(httparse::Status::Partial) if bytes.len() >= MAX_HEAD => {
-            Err(NetError::Protocol("head is too large"))
-        }
+        Ok(httparse::Status::Partial) if bytes.len() >= MAX_HEAD => Err(NetError::Protocol("head is too large")),
         Ok(httparse::Status::Partial) => Ok(None),
         Ok(httparse::Status::Complete(length)) => {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -68,11 +57,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, NetError> {
                 minor_version: response.version.unwrap_or(0),
                 status: response.code.unwrap_or(0),
                 reason: response.reason.unwrap_or("").to_owned(),
-                headers: response
-                    .headers
-                    .iter()
-                    .map(|h| (h.name.to_owned(), text(h.value)))
-                    .collect(),
+                headers: response.headers.iter().map(|h| (h.name.to_owned(), text(h.value))).collect(),
             };
             Ok(Some((head, length)))
         }
@@ -104,12 +89,8 @@ pub(super) fn framing(head: &Head, bodiless: bool) -> Result<Framing, NetError> 
     match (encodings.as_slice(), length) {
         ([], Some(length)) => Ok(Framing::Length(length)),
         ([], None) => Ok(Framing::UntilClose),
-        (_, Some(_)) => Err(NetError::Protocol(
-            "both Content-Length and Transfer-Encoding",
-        )),
-        (_, None) if head.minor_version == 0 => {
-            Err(NetError::Protocol("Transfer-Encoding in HTTP/1.0"))
-        }
+        (_, Some(_)) => Err(NetError::Protocol("both Content-Length and Transfer-Encoding")),
+        (_, None) if head.minor_version == 0 => Err(NetError::Protocol("Transfer-Encoding in HTTP/1.0")),
         ([one], None) if one.trim().eq_ignore_ascii_case("chunked") => Ok(Framing::Chunked),
         (_, None) => Err(NetError::Protocol("unknown Transfer-Encoding")),
     }
@@ -123,9 +104,7 @@ fn content_length(head: &Head) -> Result<Option<u64>, NetError> {
         if value.is_empty() || !value.bytes().all(|b| b.is_ascii_digit()) {
             return Err(NetError::Protocol("bad Content-Length"));
         }
-        let value = value
-            .parse::<u64>()
-            .map_err(|_| NetError::Protocol("bad Content-Length"))?;
+        let value = value.parse::<u64>().map_err(|_| NetError::Protocol("bad Content-Length"))?;
         if length.replace(value).is_some_and(|before| before != value) {
             return Err(NetError::Protocol("two different Content-Length"));
         }
@@ -143,10 +122,7 @@ mod tests {
 
     #[test]
     fn heads_that_are_refused() {
-        let many = format!(
-            "HTTP/1.1 200 OK\r\n{}\r\n",
-            "A: b\r\n".repeat(MAX_HEADERS + 1)
-        );
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(MAX_HEADERS + 1));
         let endless = format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(MAX_HEAD));
         for text in [
             "HTTP/2.0 200 OK\r\n\r\n",
@@ -163,11 +139,7 @@ mod tests {
             &many,
             &endless,
         ] {
-            assert!(
-                matches!(head(text), Err(NetError::Protocol(_))),
-                "{:?}",
-                &text[..text.len().min(60)]
-            );
+            assert!(matches!(head(text), Err(NetError::Protocol(_))), "{:?}", &text[..text.len().min(60)]);
         }
     }
 
@@ -188,55 +160,31 @@ mod tests {
         let table: &[(&str, &str, Option<Framing>)] = &[
             ("1.1 200", "Content-Length: 5\r\n", Some(Length(5))),
             ("1.0 200", "content-length:5\r\n", Some(Length(5))),
-            (
-                "1.1 200",
-                "Content-Length: 5\r\nContent-Length: 5\r\n",
-                Some(Length(5)),
-            ),
+            ("1.1 200", "Content-Length: 5\r\nContent-Length: 5\r\n", Some(Length(5))),
             ("1.1 200", "Transfer-Encoding: Chunked\r\n", Some(Chunked)),
             ("1.1 200", "", Some(UntilClose)),
             ("1.1 204", "", Some(Length(0))),
             ("1.1 304", "Content-Length: 5\r\n", Some(Length(0))),
             ("1.1 100", "", Some(Length(0))),
-            (
-                "1.1 200",
-                "Content-Length: 18446744073709551615\r\n",
-                Some(Length(u64::MAX)),
-            ),
+            ("1.1 200", "Content-Length: 18446744073709551615\r\n", Some(Length(u64::MAX))),
             ("1.1 200", "Content-Length: 18446744073709551616\r\n", None),
             ("1.1 200", "Content-Length: -1\r\n", None),
             ("1.1 200", "Content-Length: +1\r\n", None),
             ("1.1 200", "Content-Length: 0x5\r\n", None),
             ("1.1 200", "Content-Length: 5, 5\r\n", None),
             ("1.1 200", "Content-Length:\r\n", None),
-            (
-                "1.1 200",
-                "Content-Length: 5\r\nContent-Length: 6\r\n",
-                None,
-            ),
-            (
-                "1.1 200",
-                "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-                None,
-            ),
+            ("1.1 200", "Content-Length: 5\r\nContent-Length: 6\r\n", None),
+            ("1.1 200", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", None),
             ("1.0 200", "Transfer-Encoding: chunked\r\n", None),
             ("1.1 200", "Transfer-Encoding: gzip, chunked\r\n", None),
-            (
-                "1.1 200",
-                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-                None,
-            ),
+            ("1.1 200", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", None),
             ("1.1 200", "Transfer-Encoding: identity\r\n", None),
         ];
         for (status, headers, expected) in table {
-            let (head, _) = head(&format!("HTTP/{status} X\r\n{headers}\r\n"))
-                .unwrap()
-                .unwrap();
+            let (head, _) = head(&format!("HTTP/{status} X\r\n{headers}\r\n")).unwrap().unwrap();
             assert_eq!(framing(&head, false).ok(), *expected, "{status} {headers}");
         }
-        let (head, _) = head("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
-            .unwrap()
-            .unwrap();
+        let (head, _) = head("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").unwrap().unwrap();
         assert_eq!(framing(&head, true).unwrap(), Length(0));
     }
 
@@ -247,16 +195,9 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nConnection: x, Close\r\n\r\n", false),
             ("HTTP/1.0 200 OK\r\n\r\n", false),
             ("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n\r\n", true),
-            (
-                "HTTP/1.0 200 OK\r\nConnection: keep-alive, close\r\n\r\n",
-                false,
-            ),
+            ("HTTP/1.0 200 OK\r\nConnection: keep-alive, close\r\n\r\n", false),
         ] {
-            assert_eq!(
-                head(text).unwrap().unwrap().0.keeps_alive(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(head(text).unwrap().unwrap().0.keeps_alive(), expected, "{text}");
         }
     }
 }

@@ -19,6 +19,16 @@ pub enum Method {
 }
 
 impl Method {
+    /// The method in a sentence.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Get => "Get",
+            Self::Head => "Head",
+            Self::Post => "Post",
+            Self::Put => "Put",
+        }
+    }
+
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -36,10 +46,13 @@ pub struct HeaderValue(Box<str>);
 impl HeaderValue {
     /// The text, if it can stand in a header line.
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = text
-            .bytes()
-            .all(|b| b.is_ascii_graphic() || b == b' ' || b == b'\t');
+        let fits = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ' || b == b'\t');
         fits.then(|| Self(text.into()))
+    }
+
+    /// A text of ours. Anything else than visible ASCII in it is dropped.
+    pub fn from_static(text: &'static str) -> Self {
+        Self(text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect())
     }
 
     /// The text.
@@ -52,10 +65,7 @@ impl HeaderValue {
 pub(super) enum Body<'a> {
     Empty,
     Bytes(&'a [u8]),
-    Reader {
-        length: u64,
-        reader: &'a mut dyn Read,
-    },
+    Reader { length: u64, reader: &'a mut dyn Read },
 }
 
 /// Where redirects may lead.

@@ -42,9 +42,7 @@ impl Response {
 
     /// Declared length of the body, where there is one.
     pub fn content_length(&self) -> Option<u64> {
-        self.head
-            .get("content-length")
-            .and_then(|value| value.trim().parse().ok())
+        self.head.get("content-length").and_then(|value| value.trim().parse().ok())
     }
 
     /// Reads some of the body; 0 is its end.
@@ -61,14 +59,8 @@ impl Response {
 
     /// Reads the whole body, if it has at most `limit` bytes.
     pub fn into_bytes(mut self, limit: usize) -> Result<Vec<u8>, NetError> {
-        let too_large = NetError::TooLarge {
-            limit: limit as u64,
-        };
-        if self
-            .content_length()
-            .is_some_and(|length| length > limit as u64)
-            && !self.decoder.is_at_end()
-        {
+        let too_large = NetError::TooLarge { limit: limit as u64 };
+        if self.content_length().is_some_and(|length| length > limit as u64) && !self.decoder.is_at_end() {
             return Err(too_large);
         }
         let mut bytes = Vec::new();

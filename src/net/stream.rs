@@ -21,14 +21,8 @@ impl Stream {
         if url.scheme() == Scheme::Https {
             return Err(NetError::NoTls);
         }
-        let resolve = |source| NetError::Resolve {
-            host: url.host().to_owned(),
-            source,
-        };
-        let addresses: Vec<SocketAddr> = (url.host(), url.port())
-            .to_socket_addrs()
-            .map_err(resolve)?
-            .collect();
+        let resolve = |source| NetError::Resolve { host: url.host().to_owned(), source };
+        let addresses: Vec<SocketAddr> = (url.host(), url.port()).to_socket_addrs().map_err(resolve)?.collect();
         let deadline = Instant::now() + patience;
         let mut last = None;
         for (tried, address) in addresses.iter().enumerate() {
@@ -42,12 +36,7 @@ impl Stream {
                     stream.set_nodelay(true).ok();
                     return Ok(Self::Tcp(stream));
                 }
-                Err(source) => {
-                    last = Some(NetError::Connect {
-                        address: address.to_string(),
-                        source,
-                    })
-                }
+                Err(source) => last = Some(NetError::Connect { address: address.to_string(), source }),
             }
         }
         Err(last.unwrap_or_else(|| resolve(io::Error::from(io::ErrorKind::NotFound))))

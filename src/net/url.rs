@@ -90,11 +90,7 @@ impl Url {
             Scheme::Http
         } else if scheme.eq_ignore_ascii_case("https") {
             Scheme::Https
-        } else if !scheme.is_empty()
-            && scheme
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-        {
+        } else if !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) {
             return Err(UrlError::Scheme);
         } else {
             return Err(UrlError::NotAbsolute);
@@ -104,11 +100,7 @@ impl Url {
         let (authority, target) = rest.split_at(authority_end);
         let (host, port) = parse_authority(authority)?;
         let (path, query) = split_at_char(target, '?');
-        let path = if path.is_empty() {
-            "/".into()
-        } else {
-            encode(path)
-        };
+        let path = if path.is_empty() { "/".into() } else { encode(path) };
         Ok(Self {
             scheme,
             host,
@@ -184,10 +176,7 @@ impl Url {
     /// The same address without its fragment.
     #[must_use]
     pub fn without_fragment(&self) -> Self {
-        Self {
-            fragment: None,
-            ..self.clone()
-        }
+        Self { fragment: None, ..self.clone() }
     }
 
     /// The same address with `segments` appended to the path, one `/` between; the query stays, the fragment goes.
@@ -195,29 +184,14 @@ impl Url {
     pub fn with_appended(&self, segments: &str) -> Self {
         let base = self.path.trim_end_matches('/');
         let path = format!("{base}/{}", encode(segments)).into();
-        Self {
-            path,
-            fragment: None,
-            ..self.clone()
-        }
+        Self { path, fragment: None, ..self.clone() }
     }
 
     /// Value of the `Host` header: brackets around IPv6, no zone, the port where it is not the scheme's own.
     pub fn host_header(&self) -> String {
-        let host = self
-            .host
-            .split_once('%')
-            .map_or(&*self.host, |(address, _zone)| address);
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.to_owned()
-        };
-        if self.port == self.scheme.default_port() {
-            host
-        } else {
-            format!("{host}:{}", self.port)
-        }
+        let host = self.host.split_once('%').map_or(&*self.host, |(address, _zone)| address);
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        if self.port == self.scheme.default_port() { host } else { format!("{host}:{}", self.port) }
     }
 
     /// Path and query: the target of the request line.
@@ -287,23 +261,16 @@ fn parse_authority(text: &str) -> Result<(Box<str>, Option<u16>), UrlError> {
     // `host:` with nothing behind it means the scheme's own port.
     let port = match port {
         None | Some("") => None,
-        Some(digits) if digits.len() <= 5 && digits.bytes().all(|b| b.is_ascii_digit()) => Some(
-            digits
-                .parse()
-                .ok()
-                .filter(|port| *port != 0)
-                .ok_or(UrlError::Port)?,
-        ),
+        Some(digits) if digits.len() <= 5 && digits.bytes().all(|b| b.is_ascii_digit()) => {
+            Some(digits.parse().ok().filter(|port| *port != 0).ok_or(UrlError::Port)?)
+        }
         Some(_) => return Err(UrlError::Port),
     };
     Ok((host.into(), port))
 }
 
 fn is_zone(zone: &str) -> bool {
-    (1..=15).contains(&zone.len())
-        && zone
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    (1..=15).contains(&zone.len()) && zone.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 /// A DNS name or IPv4 address. A name of digits and dots only has to be an address: `1.2.3` is what resolvers read
@@ -317,10 +284,7 @@ fn is_host_name(host: &str) -> bool {
     }
     let host = host.strip_suffix('.').unwrap_or(host);
     host.split('.').all(|label| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     })
 }
 
@@ -367,26 +331,10 @@ mod tests {
         // text, shown, host, port, Host header, target, fragment
         let table = [
             ("http://a", "http://a/", "a", 80, "a", "/", None),
-            (
-                "HTTP://A.Example:8080/x/",
-                "http://a.example:8080/x/",
-                "a.example",
-                8080,
-                "a.example:8080",
-                "/x/",
-                None,
-            ),
+            ("HTTP://A.Example:8080/x/", "http://a.example:8080/x/", "a.example", 8080, "a.example:8080", "/x/", None),
             ("https://a:443/x", "https://a/x", "a", 443, "a", "/x", None),
             ("http://a:/x", "http://a/x", "a", 80, "a", "/x", None),
-            (
-                "http://a?q=1#f",
-                "http://a/?q=1#f",
-                "a",
-                80,
-                "a",
-                "/?q=1",
-                Some("f"),
-            ),
+            ("http://a?q=1#f", "http://a/?q=1#f", "a", 80, "a", "/?q=1", Some("f")),
             (
                 "http://a/b c/ü?x=ü y",
                 "http://a/b%20c/%C3%BC?x=%C3%BC%20y",
@@ -396,69 +344,13 @@ mod tests {
                 "/b%20c/%C3%BC?x=%C3%BC%20y",
                 None,
             ),
-            (
-                "http://a/%41%zz",
-                "http://a/%41%zz",
-                "a",
-                80,
-                "a",
-                "/%41%zz",
-                None,
-            ),
-            (
-                "http://a/x#a/b,-c#d",
-                "http://a/x#a/b,-c#d",
-                "a",
-                80,
-                "a",
-                "/x",
-                Some("a/b,-c#d"),
-            ),
-            (
-                "http://[::1]:12368/p",
-                "http://[::1]:12368/p",
-                "::1",
-                12368,
-                "[::1]:12368",
-                "/p",
-                None,
-            ),
-            (
-                "http://[FE80::1%25eth0]/p",
-                "http://[fe80::1%25eth0]/p",
-                "fe80::1%eth0",
-                80,
-                "[fe80::1]",
-                "/p",
-                None,
-            ),
-            (
-                "http://1.2.3.4/?",
-                "http://1.2.3.4/?",
-                "1.2.3.4",
-                80,
-                "1.2.3.4",
-                "/?",
-                None,
-            ),
-            (
-                "http://a/x\\y",
-                "http://a/x%5Cy",
-                "a",
-                80,
-                "a",
-                "/x%5Cy",
-                None,
-            ),
-            (
-                "http://my_host.local./",
-                "http://my_host.local./",
-                "my_host.local.",
-                80,
-                "my_host.local.",
-                "/",
-                None,
-            ),
+            ("http://a/%41%zz", "http://a/%41%zz", "a", 80, "a", "/%41%zz", None),
+            ("http://a/x#a/b,-c#d", "http://a/x#a/b,-c#d", "a", 80, "a", "/x", Some("a/b,-c#d")),
+            ("http://[::1]:12368/p", "http://[::1]:12368/p", "::1", 12368, "[::1]:12368", "/p", None),
+            ("http://[FE80::1%25eth0]/p", "http://[fe80::1%25eth0]/p", "fe80::1%eth0", 80, "[fe80::1]", "/p", None),
+            ("http://1.2.3.4/?", "http://1.2.3.4/?", "1.2.3.4", 80, "1.2.3.4", "/?", None),
+            ("http://a/x\\y", "http://a/x%5Cy", "a", 80, "a", "/x%5Cy", None),
+            ("http://my_host.local./", "http://my_host.local./", "my_host.local.", 80, "my_host.local.", "/", None),
         ];
         for (text, shown, host, port, header, target, fragment) in table {
             let url = Url::parse(text).unwrap();
@@ -533,11 +425,7 @@ mod tests {
             ("a b", "http://a:1/b/c/a%20b"),
         ];
         for (reference, whole) in table {
-            assert_eq!(
-                base.join(reference).unwrap().to_string(),
-                whole,
-                "{reference}"
-            );
+            assert_eq!(base.join(reference).unwrap().to_string(), whole, "{reference}");
         }
         assert_eq!(base.join("ftp://x/"), Err(UrlError::Scheme));
         assert_eq!(base.join("/x\r\ny"), Err(UrlError::Control));
@@ -551,13 +439,7 @@ mod tests {
             ("http://a/b/", "http://a/b/.pvrremote"),
             ("http://a", "http://a/.pvrremote"),
         ] {
-            assert_eq!(
-                Url::parse(text)
-                    .unwrap()
-                    .with_appended(".pvrremote")
-                    .to_string(),
-                whole
-            );
+            assert_eq!(Url::parse(text).unwrap().with_appended(".pvrremote").to_string(), whole);
         }
     }
 }
