@@ -16,5 +16,6 @@
 
 pub mod net;
 pub mod remote;
+pub mod repo;
 pub mod state;
 pub mod store;

@@ -104,7 +104,14 @@ impl Remote {
         let (mut patience, mut validator, mut stitched) = (Patience::default(), None, false);
         loop {
             let before = transfer.got;
-            match self.piece(&source.url, &mut transfer, &mut validator, &begin, &mut |got| observer.moved(id, got), stop) {
+            match self.piece(
+                &source.url,
+                &mut transfer,
+                &mut validator,
+                &begin,
+                &mut |got| observer.moved(id, got),
+                stop,
+            ) {
                 Ok(()) => match transfer.writer.finish() {
                     Ok(sealed) => return Ok(sealed),
                     Err(StoreError::WrongHash { .. } | StoreError::WrongSize { .. }) if stitched => {

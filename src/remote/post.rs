@@ -127,7 +127,10 @@ mod tests {
         let own_sha = own.to_string();
         let table = [
             ("{\"rev\":7,\"state-sha\":\"cd\",\"trail-id\":\"dev1\"}", Some(("7", "cd", "dev1"))),
-            ("{\"rev\":-1,\"revlocal\":\"locals/x\",\"state-sha\":\"cd\",\"trail-id\":\"d\"}", Some(("locals/x", "cd", "d"))),
+            (
+                "{\"rev\":-1,\"revlocal\":\"locals/x\",\"state-sha\":\"cd\",\"trail-id\":\"d\"}",
+                Some(("locals/x", "cd", "d")),
+            ),
             ("{\"rev\":\"locals/x\"}", Some(("locals/x", own_sha.as_str(), "(not given)"))),
             ("{\"rev\":\"a\\nb\",\"trail-id\":\"\\u001b\"}", Some(("a\\nb", own_sha.as_str(), "\\u{1b}"))),
             ("{\"rev\":-1}", None),

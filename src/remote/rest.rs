@@ -173,7 +173,11 @@ pub(super) fn json<T: DeserializeOwned>(url: &Url, response: Response) -> Result
     let bytes = response.into_bytes(MAX_RECORD).map_err(|source| net(Method::Get, url, source))?;
     serde_json::from_slice(&bytes).map_err(|error| RemoteError::Answer {
         url: shown(url),
-        why: if bytes.is_empty() { "with nothing".to_owned() } else { format!("with bad JSON: {}", escape(&error.to_string())) },
+        why: if bytes.is_empty() {
+            "with nothing".to_owned()
+        } else {
+            format!("with bad JSON: {}", escape(&error.to_string()))
+        },
     })
 }
 
@@ -203,7 +207,8 @@ mod tests {
     #[test]
     fn error_bodies_are_explained_and_escaped() {
         let id = "ab".repeat(32);
-        let listed = format!("{{\"error\":\"e\",\"hint\":\"h\",\"missing\":[{{\"key\":\"a\",\"sha256\":\"{id}\"}},{{}}]}}");
+        let listed =
+            format!("{{\"error\":\"e\",\"hint\":\"h\",\"missing\":[{{\"key\":\"a\",\"sha256\":\"{id}\"}},{{}}]}}");
         let table: &[(&str, &[&str], usize)] = &[
             ("", &[], 0),
             ("boom\n\nbang\n", &["boom", "bang"], 0),
@@ -216,7 +221,11 @@ mod tests {
         ];
         for (body, lines, missing) in table {
             let (got, ids) = explain(body.as_bytes());
-            assert_eq!((got.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), ids.len()), (*lines, *missing), "{body}");
+            assert_eq!(
+                (got.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), ids.len()),
+                (*lines, *missing),
+                "{body}"
+            );
         }
     }
 
