@@ -12,6 +12,7 @@
 //! | [`store`] | objects on disk |
 //! | [`net`] | the one HTTP/1.1 client |
 //! | [`remote`] | client side of the pvr REST protocol |
+//! | [`repo`] | the working copy (`.pvr`) |
 #![forbid(unsafe_code)]
 
 pub mod net;
@@ -19,3 +20,4 @@ pub mod remote;
 pub mod repo;
 pub mod state;
 pub mod store;
+pub mod trails;
