@@ -13,8 +13,10 @@
 //! | [`net`] | the one HTTP/1.1 client |
 //! | [`remote`] | client side of the pvr REST protocol |
 //! | [`repo`] | the working copy (`.pvr`) |
+//! | [`cli`] | command lines |
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod net;
 pub mod remote;
 pub mod repo;

@@ -65,8 +65,9 @@ pub enum ReferenceError {
 }
 
 impl Reference {
-    /// Reads what was written. `base` is where `user/device` lives; paths are seen from `cwd`.
-    pub fn parse(text: &str, base: &Url, cwd: &Path) -> Result<Self, ReferenceError> {
+    /// Reads what was written. `base` is where `user/device` lives; paths are seen from `cwd`, and where there is none,
+    /// nothing is a path.
+    pub fn parse(text: &str, base: &Url, cwd: Option<&Path>) -> Result<Self, ReferenceError> {
         let (body, fragment) = match text.split_once('#') {
             Some((body, fragment)) => (body, Some(fragment)),
             None => (text, None),
@@ -86,7 +87,7 @@ impl Reference {
     }
 }
 
-fn place(body: &str, base: &Url, cwd: &Path) -> Result<Place, ReferenceError> {
+fn place(body: &str, base: &Url, cwd: Option<&Path>) -> Result<Place, ReferenceError> {
     let bad_url = |source| ReferenceError::Url { text: body.to_owned(), source };
     match Url::parse(body) {
         Ok(url) => return Ok(Place::Remote(url)),
@@ -99,8 +100,7 @@ fn place(body: &str, base: &Url, cwd: &Path) -> Result<Place, ReferenceError> {
     if body.is_empty() {
         return Err(ReferenceError::NickMissing);
     }
-    let path = cwd.join(body);
-    if path.exists() {
+    if let Some(path) = cwd.map(|cwd| cwd.join(body)).filter(|path| path.exists()) {
         return Ok(Place::Local(path));
     }
     if body.starts_with('/') || matches!(body.split('/').next(), Some("." | "..")) {
@@ -202,7 +202,7 @@ mod tests {
             ("http://a b/", Err(ReferenceError::Url { text: "http://a b/".to_owned(), source: UrlError::Host })),
         ];
         for (text, expected) in table {
-            let got = Reference::parse(text, &base, folder.path());
+            let got = Reference::parse(text, &base, Some(folder.path()));
             match (got, expected) {
                 (Ok(Reference { place: Place::Remote(_), text: got, .. }), Ok(expected)) => {
                     assert_eq!(got, **expected, "{text}")
@@ -229,7 +229,7 @@ mod tests {
             ("1.2.3.4#a#b", "a#b/c", true),
             ("1.2.3.4#a,-a/b", "a/b/c", false),
         ] {
-            let reference = Reference::parse(text, &base, Path::new("/")).unwrap();
+            let reference = Reference::parse(text, &base, None).unwrap();
             assert_eq!(reference.parts.selects(key), selected, "{text} {key}");
         }
     }
