@@ -19,7 +19,7 @@ const WORTH_A_SYNCFS: usize = 3;
 pub(crate) fn files(caps: Capabilities, files: &[&File], at: &Path) -> Result<(), StoreError> {
     match files.first() {
         Some(oldest) if caps.syncfs && files.len() >= WORTH_A_SYNCFS => syncfs(oldest).on("make files durable in", at),
-        _ => files.iter().try_for_each(|file| fsync(file)).on("make a file durable in", at),
+        _ => files.iter().try_for_each(fsync).on("make a file durable in", at),
     }
 }
 
