@@ -1,0 +1,55 @@
+//! Showing names that may hold anything.
+//!
+//! A file name or a state key may hold newlines, terminal sequences or characters that turn the direction of
+//! text. They are legitimate and are never refused, but a terminal, a log line or an error message gets them
+//! spelled out: backslash and quote with a backslash, control and direction characters as `\n`, `\t`, `\u{1b}`.
+
+use std::borrow::Cow;
+
+/// `text` without anything that a terminal or a log reader would act upon.
+pub fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(needs_escape) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            c if needs_escape(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn needs_escape(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '"' | '\\')
+        // Marks, embeddings, overrides and isolates of the bidirectional algorithm, separators that end a
+        // line for some readers, and characters without any width.
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escape;
+
+    #[test]
+    fn nothing_that_acts_on_a_terminal_gets_through() {
+        for (raw, shown) in [
+            ("app/run.json", "app/run.json"),
+            ("a b/é😀%d", "a b/é😀%d"),
+            ("a\nb\tc\r", "a\\nb\\tc\\r"),
+            ("\u{1b}[31m", "\\u{1b}[31m"),
+            ("\u{7f}\u{9b}", "\\u{7f}\\u{9b}"),
+            ("a\\b\"c", "a\\\\b\\\"c"),
+            ("x\u{202e}y\u{feff}", "x\\u{202e}y\\u{feff}"),
+        ] {
+            assert_eq!(escape(raw), shown);
+        }
+    }
+}

@@ -1,0 +1,505 @@
+//! One JSON parser, two strictnesses.
+//!
+//! What comes over the wire, out of an archive or off a device is parsed *strictly*: a document that two readers
+//! could take for two different things (a member twice, text after the end, bytes that are no UTF-8) is an
+//! error, because what is checked here is acted upon by another program. Files of somebody's working tree are
+//! parsed as today's `pvr` does it (`cli.md` §5, §11): the last duplicate wins, what follows the first value is
+//! ignored, broken UTF-8 becomes U+FFFD, and each such place is a warning.
+//!
+//! In both, the escape of half a surrogate pair becomes U+FFFD, as the recorded program has it.
+
+use super::json::{Number, Object, Value};
+use std::borrow::Cow;
+use thiserror::Error;
+
+/// What a document may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct JsonLimits {
+    /// Largest document in bytes.
+    pub bytes: usize,
+    /// Deepest nesting of arrays and objects. Values over [`JsonLimits::MAX_DEPTH`] count as that.
+    pub depth: usize,
+}
+
+impl JsonLimits {
+    /// The parser recurses once for each level; beyond this the 2 MiB of a thread's stack are at stake.
+    pub const MAX_DEPTH: usize = 1000;
+}
+
+impl Default for JsonLimits {
+    /// 2 MiB and 512 levels: the largest state seen on devices is under 100 KiB and 12 levels.
+    fn default() -> Self {
+        Self { bytes: 2 * 1024 * 1024, depth: 512 }
+    }
+}
+
+/// Why a document was refused, and at which byte.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JsonError {
+    /// The document is larger than [`JsonLimits::bytes`].
+    #[error("the JSON document has {size} bytes; the limit is {limit}")]
+    TooLarge {
+        /// Bytes of the document.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Nesting is deeper than [`JsonLimits::depth`].
+    #[error("JSON is nested deeper than {limit} levels at byte {at}")]
+    TooDeep {
+        /// The limit in levels.
+        limit: usize,
+        /// Offset of the bracket that was one too many.
+        at: usize,
+    },
+    /// The text breaks the grammar.
+    #[error("JSON syntax: {what} at byte {at}")]
+    Syntax {
+        /// What was found or missed.
+        what: &'static str,
+        /// Offset of the offending byte.
+        at: usize,
+    },
+    /// A member occurs twice in one object.
+    #[error("JSON member \"{}\" occurs twice, again at byte {at}", super::escape(.key))]
+    Duplicate {
+        /// The member.
+        key: String,
+        /// Offset just after the second occurrence.
+        at: usize,
+    },
+    /// Something follows the document.
+    #[error("JSON document is followed by other text at byte {at}")]
+    Trailing {
+        /// Offset of the first byte that is too much.
+        at: usize,
+    },
+    /// A string holds bytes that are no UTF-8.
+    #[error("JSON string is not valid UTF-8 at byte {at}")]
+    Utf8 {
+        /// Offset of the first bad byte.
+        at: usize,
+    },
+}
+
+/// What a lenient reader let pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JsonWarning {
+    /// A member occurs twice; the last one counts.
+    Duplicate {
+        /// The member.
+        key: String,
+    },
+    /// Text after the first value is ignored.
+    Trailing {
+        /// Offset of the first ignored byte.
+        at: usize,
+    },
+    /// Bytes that are no UTF-8 were replaced.
+    Utf8 {
+        /// Offset of the string's first bad byte.
+        at: usize,
+    },
+}
+
+impl std::fmt::Display for JsonWarning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Duplicate { key } => {
+                write!(f, "member \"{}\" occurs twice; the last one counts", super::escape(key))
+            }
+            Self::Trailing { at } => write!(f, "text after the first value is ignored, from byte {at}"),
+            Self::Utf8 { at } => write!(f, "bytes that are not UTF-8 are replaced, from byte {at}"),
+        }
+    }
+}
+
+/// Parses a document of which every byte has to be right.
+pub fn parse_strict(bytes: &[u8], limits: &JsonLimits) -> Result<Value, JsonError> {
+    let mut parser = Parser::new(bytes, limits, true)?;
+    let value = parser.document()?;
+    if parser.at < bytes.len() {
+        return Err(JsonError::Trailing { at: parser.at });
+    }
+    Ok(value)
+}
+
+/// Parses a file of a working tree: the first value, with a warning for everything a strict reader refuses.
+pub fn parse_lenient(bytes: &[u8], limits: &JsonLimits) -> Result<(Value, Vec<JsonWarning>), JsonError> {
+    let mut parser = Parser::new(bytes, limits, false)?;
+    let value = parser.document()?;
+    if parser.at < bytes.len() {
+        parser.warnings.push(JsonWarning::Trailing { at: parser.at });
+    }
+    Ok((value, parser.warnings))
+}
+
+struct Parser<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    depth_left: usize,
+    depth_limit: usize,
+    strict: bool,
+    warnings: Vec<JsonWarning>,
+}
+
+impl<'a> Parser<'a> {
+    fn new(bytes: &'a [u8], limits: &JsonLimits, strict: bool) -> Result<Self, JsonError> {
+        if bytes.len() > limits.bytes {
+            return Err(JsonError::TooLarge { size: bytes.len(), limit: limits.bytes });
+        }
+        let depth_limit = limits.depth.min(JsonLimits::MAX_DEPTH);
+        Ok(Self { bytes, at: 0, depth_left: depth_limit, depth_limit, strict, warnings: Vec::new() })
+    }
+
+    fn document(&mut self) -> Result<Value, JsonError> {
+        self.blanks();
+        let value = self.value()?;
+        self.blanks();
+        Ok(value)
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn blanks(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn fail<T>(&self, what: &'static str) -> Result<T, JsonError> {
+        Err(JsonError::Syntax { what, at: self.at })
+    }
+
+    fn eat(&mut self, byte: u8, what: &'static str) -> Result<(), JsonError> {
+        if self.peek() == Some(byte) {
+            self.at += 1;
+            return Ok(());
+        }
+        self.fail(what)
+    }
+
+    fn value(&mut self) -> Result<Value, JsonError> {
+        match self.peek() {
+            Some(b'{') => self.nested(Self::object),
+            Some(b'[') => self.nested(Self::array),
+            Some(b'"') => Ok(Value::String(self.string()?)),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.word("true", Value::Bool(true)),
+            Some(b'f') => self.word("false", Value::Bool(false)),
+            Some(b'n') => self.word("null", Value::Null),
+            Some(_) => self.fail("a value was expected"),
+            None => self.fail("the document ends where a value was expected"),
+        }
+    }
+
+    fn word(&mut self, word: &str, value: Value) -> Result<Value, JsonError> {
+        if self.bytes[self.at..].starts_with(word.as_bytes()) {
+            self.at += word.len();
+            return Ok(value);
+        }
+        self.fail("a value was expected")
+    }
+
+    fn nested(&mut self, read: fn(&mut Self) -> Result<Value, JsonError>) -> Result<Value, JsonError> {
+        if self.depth_left == 0 {
+            return Err(JsonError::TooDeep { limit: self.depth_limit, at: self.at });
+        }
+        self.depth_left -= 1;
+        self.at += 1;
+        self.blanks();
+        let value = read(self)?;
+        self.depth_left += 1;
+        Ok(value)
+    }
+
+    fn array(&mut self) -> Result<Value, JsonError> {
+        let mut items = Vec::new();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(Value::Array(items));
+        }
+        loop {
+            self.blanks();
+            items.push(self.value()?);
+            self.blanks();
+            if self.peek() != Some(b',') {
+                self.eat(b']', "a comma or a closing bracket was expected")?;
+                return Ok(Value::Array(items));
+            }
+            self.at += 1;
+        }
+    }
+
+    fn object(&mut self) -> Result<Value, JsonError> {
+        let mut members = Object::new();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(Value::Object(members));
+        }
+        loop {
+            self.blanks();
+            if self.peek() != Some(b'"') {
+                return self.fail("a member name was expected");
+            }
+            let key = self.string()?;
+            let at = self.at;
+            self.blanks();
+            self.eat(b':', "a colon was expected")?;
+            self.blanks();
+            let value = self.value()?;
+            if members.contains_key(&key) {
+                if self.strict {
+                    return Err(JsonError::Duplicate { key, at });
+                }
+                self.warnings.push(JsonWarning::Duplicate { key: key.clone() });
+            }
+            members.insert(key, value);
+            self.blanks();
+            if self.peek() != Some(b',') {
+                self.eat(b'}', "a comma or a closing brace was expected")?;
+                return Ok(Value::Object(members));
+            }
+            self.at += 1;
+        }
+    }
+
+    fn digits(&mut self) -> Result<(), JsonError> {
+        let from = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == from {
+            return self.fail("a digit was expected");
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<Value, JsonError> {
+        let from = self.at;
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'0'..=b'9')) {
+                return self.fail("a number has a leading zero");
+            }
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        // Only ASCII was let through, so the lossy reading loses nothing.
+        let text = String::from_utf8_lossy(&self.bytes[from..self.at]);
+        Ok(Value::Number(Number::from_checked(&text)))
+    }
+
+    fn string(&mut self) -> Result<String, JsonError> {
+        self.at += 1;
+        let mut out = String::new();
+        loop {
+            let from = self.at;
+            while matches!(self.peek(), Some(byte) if byte >= 0x20 && byte != b'"' && byte != b'\\') {
+                self.at += 1;
+            }
+            out.push_str(&self.text(from)?);
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(out);
+                }
+                Some(b'\\') => {
+                    self.at += 1;
+                    out.push(self.escaped()?);
+                }
+                Some(_) => return self.fail("a control character stands in a string unescaped"),
+                None => return self.fail("the document ends inside a string"),
+            }
+        }
+    }
+
+    /// The run of plain bytes since `from`, as text.
+    fn text(&mut self, from: usize) -> Result<Cow<'a, str>, JsonError> {
+        let run = &self.bytes[from..self.at];
+        match std::str::from_utf8(run) {
+            Ok(text) => Ok(Cow::Borrowed(text)),
+            Err(error) => {
+                let at = from + error.valid_up_to();
+                if self.strict {
+                    return Err(JsonError::Utf8 { at });
+                }
+                self.warnings.push(JsonWarning::Utf8 { at });
+                Ok(String::from_utf8_lossy(run))
+            }
+        }
+    }
+
+    fn escaped(&mut self) -> Result<char, JsonError> {
+        let Some(byte) = self.peek() else {
+            return self.fail("the document ends inside an escape");
+        };
+        let plain = match byte {
+            b'"' => '"',
+            b'\\' => '\\',
+            b'/' => '/',
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                self.at += 1;
+                return self.unicode();
+            }
+            _ => return self.fail("an unknown escape"),
+        };
+        self.at += 1;
+        Ok(plain)
+    }
+
+    /// The character of `\uXXXX`, or of two of them that make a surrogate pair.
+    fn unicode(&mut self) -> Result<char, JsonError> {
+        let first = self.hex4()?;
+        if let Some(plain) = char::from_u32(first) {
+            return Ok(plain);
+        }
+        if first < 0xDC00 && self.bytes[self.at..].starts_with(b"\\u") {
+            let back = self.at;
+            self.at += 2;
+            let second = self.hex4()?;
+            if (0xDC00..0xE000).contains(&second) {
+                let code = 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+                return Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            self.at = back;
+        }
+        Ok(char::REPLACEMENT_CHARACTER)
+    }
+
+    fn hex4(&mut self) -> Result<u32, JsonError> {
+        let mut code = 0;
+        for _ in 0..4 {
+            let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16));
+            let Some(digit) = digit else {
+                return self.fail("four hex digits were expected");
+            };
+            code = code * 16 + digit;
+            self.at += 1;
+        }
+        Ok(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strict(text: &str) -> Result<Value, JsonError> {
+        parse_strict(text.as_bytes(), &JsonLimits::default())
+    }
+
+    #[test]
+    fn what_breaks_the_grammar_is_refused_by_both() {
+        let cases = [
+            "",
+            " ",
+            "{",
+            "[",
+            "[1",
+            "[1,",
+            "[1,]",
+            "{\"a\"",
+            "{\"a\":",
+            "{\"a\":1",
+            "{\"a\":1,}",
+            "{a:1}",
+            "01",
+            "-",
+            "1.",
+            ".5",
+            "1e",
+            "1e+",
+            "+1",
+            "tru",
+            "nul",
+            "\"",
+            "\"\\",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\\u12g4\"",
+            "\"a\nb\"",
+            "\"\u{1}\"",
+            "\u{feff}{}",
+            "'a'",
+            "[1 2]",
+            "{\"a\" 1}",
+            "NaN",
+            "--1",
+        ];
+        for case in cases {
+            assert!(strict(case).is_err(), "strict took {case:?}");
+            assert!(parse_lenient(case.as_bytes(), &JsonLimits::default()).is_err(), "lenient took {case:?}");
+        }
+    }
+
+    #[test]
+    fn duplicates_and_trailing_text_are_errors_or_warnings() {
+        assert!(matches!(strict("{\"a\":1,\"a\":2}"), Err(JsonError::Duplicate { key, .. }) if key == "a"));
+        assert!(matches!(strict("{} x"), Err(JsonError::Trailing { at: 3 })));
+        let (value, warnings) = parse_lenient(b"{\"a\":1,\"a\":2} {", &JsonLimits::default()).unwrap();
+        assert_eq!(value.get("a"), Some(&Value::from(2)));
+        assert_eq!(warnings.len(), 2);
+    }
+
+    #[test]
+    fn broken_utf8_is_an_error_or_a_replacement() {
+        assert!(matches!(parse_strict(b"\"a\xffb\"", &JsonLimits::default()), Err(JsonError::Utf8 { at: 2 })));
+        let (value, warnings) = parse_lenient(b"\"a\xffb\"", &JsonLimits::default()).unwrap();
+        assert_eq!(value.as_str(), Some("a\u{fffd}b"));
+        assert_eq!(warnings, [JsonWarning::Utf8 { at: 2 }]);
+    }
+
+    #[test]
+    fn limits_hold_at_the_boundary() {
+        let nest = |n: usize| "[".repeat(n) + &"]".repeat(n);
+        assert!(strict(&nest(512)).is_ok());
+        assert!(matches!(strict(&nest(513)), Err(JsonError::TooDeep { limit: 512, .. })));
+        let limits = JsonLimits { bytes: 4, depth: 9 };
+        assert!(parse_strict(b"1234", &limits).is_ok());
+        assert!(matches!(parse_strict(b"12345", &limits), Err(JsonError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_configured_depth_cannot_exhaust_the_stack() {
+        let limits = JsonLimits { bytes: usize::MAX, depth: usize::MAX };
+        let bomb = "[".repeat(1_000_000);
+        assert!(matches!(parse_strict(bomb.as_bytes(), &limits), Err(JsonError::TooDeep { .. })));
+    }
+
+    #[test]
+    fn surrogates_pair_or_are_replaced() {
+        for (text, want) in [
+            ("\"\\ud83d\\ude00\"", "😀"),
+            ("\"\\ud800\"", "\u{fffd}"),
+            ("\"\\udc00\\ud800\"", "\u{fffd}\u{fffd}"),
+            ("\"\\ud800\\ud800\\udc00\"", "\u{fffd}\u{10000}"),
+            ("\"\\ud800x\"", "\u{fffd}x"),
+        ] {
+            assert_eq!(strict(text).unwrap().as_str(), Some(want), "{text}");
+        }
+    }
+}
