@@ -107,7 +107,6 @@ fn url_of_state(server: &Server) -> String {
 fn killed_at_any_moment() {
     let mut dice = Dice::new("power");
     let kills = support::rounds(300, 3);
-    let (mut within, mut posts) = (0, 0);
     let mut root = tempfile::tempdir().expect("a folder");
     Seed::factory(root.path());
     let mut stored: Vec<Vec<u8>> = Vec::new();
@@ -125,10 +124,12 @@ fn killed_at_any_moment() {
         })
         .collect();
     cycles.sort();
-    let cycle = cycles[2];
+    let mut cycle = cycles[2];
 
-    for round in 0..kills {
-        if round > 0 && round % KILLS_PER_STORAGE == 0 {
+    let (mut within, mut late, mut posts) = (0, 0, 0);
+    while within < kills {
+        let round = within + late;
+        if round % KILLS_PER_STORAGE == 0 {
             root = tempfile::tempdir().expect("a folder");
             Seed::factory(root.path());
             stored.clear();
@@ -147,11 +148,19 @@ fn killed_at_any_moment() {
         });
         server.kill(); // already dead: this only waits for it
         drop(server);
-        within += usize::from(!finished);
+        if finished {
+            // The cycle was shorter than measured: a moment after the work counts for nothing.
+            late += 1;
+            cycle = cycle * 9 / 10;
+            assert!(late <= kills + 20, "{late} kills came after the work, {within} within");
+        } else {
+            within += 1;
+        }
         posts += posted.into_inner();
         check(root.path(), &work, &format!("kill {round} after {delay:?} of {cycle:?}"));
         stored.clone_from(&work.objects);
     }
-    println!("killed {kills} times, {within} within the work (cycle {cycle:?}, {posts} posts answered before)");
-    assert!(within * 2 >= kills, "{within} of {kills} kills hit the work: the cycle was measured wrongly");
+    println!(
+        "killed {within} times within the work, {late} times after it (cycle {cycle:?}); {posts} posts had been answered"
+    );
 }
