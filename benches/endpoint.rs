@@ -1,7 +1,7 @@
 //! The endpoint beside its peers, in one run on one machine, as ratios.
 //!
-//!     cargo bench                      1 GiB in 16 objects over 5 connections
-//!     BENCH_MIB=64 cargo bench         less
+//!     cargo bench --bench endpoint                 1 GiB in 16 objects over 5 connections
+//!     BENCH_MIB=64 cargo bench --bench endpoint    less
 //!
 //! The peer is `busybox httpd` with a shell CGI that stores the body and `sha256sum`s it, which is what devices run
 //! today; for downloads, the same `httpd` serving files. The client is the same for both: files from the page cache

@@ -13,4 +13,4 @@ git log -1 --format='== commit %h %s' 2>/dev/null || true
 printf '== PVR_ROUNDS=%s\n' "$PVR_ROUNDS"
 cargo test -- --nocapture --test-threads 1
 printf '== benches\n'
-cargo bench
+cargo bench --bench endpoint

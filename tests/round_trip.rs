@@ -138,7 +138,8 @@ fn what_is_posted_is_what_is_cloned() {
     println!("a round trip with a file of {megabytes} MB");
 }
 
-/// `serve` without a storage: it makes one and prints how to clone it, and that line works as it stands.
+/// `serve` without a storage: it makes one and prints how to clone it, and that line works as it stands; so does the
+/// walk-through.
 #[test]
 fn the_first_command_of_the_readme() {
     if Path::new("/storage").exists() {
@@ -160,12 +161,34 @@ fn the_first_command_of_the_readme() {
     };
     let program = env!("CARGO_BIN_EXE_pvr-agent");
     let start = line.find(program).unwrap_or_else(|| panic!("{program} is not in {line:?}"));
-    let output = Command::new("sh").args(["-c", &format!("{} copy", &line[start..])]).current_dir(all.path()).output();
+    let output = Command::new("sh")
+        .args(["-c", &format!("{} copy", &line[start..])])
+        .current_dir(all.path())
+        .env("HOME", all.path())
+        .output();
     succeeded(&line, &output.expect("run a shell"));
     let storage = all.path().join("pvroot");
     assert!(assert_hardlinks(&storage) > 0);
     let copy = content(&all.path().join("copy"));
     assert!(copy.keys().any(|key| key.starts_with("bsp/")), "{copy:?}");
     assert!(copy.keys().any(|key| key.ends_with("/run.json") && !key.starts_with("bsp/")), "{copy:?}");
-    agent::assert_clean(&storage, "the first start");
+    walk_through(all.path(), &server);
+    agent::assert_clean(&storage, "the first start and the walk-through");
+}
+
+/// The second block of the README's walk-through, line by line, with this server's port and this build's program.
+fn walk_through(folder: &Path, server: &Server) {
+    let readme = include_str!("../README.md");
+    let start = readme.find("    alias pvr=").expect("the walk-through");
+    let block = readme[start..].split("\n\n").next().expect("a block");
+    let mut lines = block.lines().map(str::trim_start);
+    let alias = lines.next().expect("the alias");
+    assert_eq!(alias, r#"alias pvr="$PWD/target/release/pvr-agent pvr""#);
+    let program = env!("CARGO_BIN_EXE_pvr-agent");
+    let script = lines.collect::<Vec<_>>().join("\n").replace("127.0.0.1:12368", &server.host());
+    assert!(script.contains("pvr post") && script.contains("diff -r"), "{script}");
+    let script = format!("set -eu\npvr() {{ '{program}' pvr \"$@\"; }}\n{script}\n");
+    let output = Command::new("sh").args(["-c", &script]).current_dir(folder).env("HOME", folder).output();
+    let said = succeeded(&script, &output.expect("run a shell"));
+    assert!(said.contains("A hello.txt"), "{said}");
 }
