@@ -1,5 +1,13 @@
 //! The one binary. What it is, its name and its first argument decide.
 
-fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use std::env;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let name = env::args_os().next().unwrap_or_default();
+    match Path::new(&name).file_name().and_then(|name| name.to_str()) {
+        Some("pvr") => pvr_agent::cli::pvr::run(env::args_os().skip(1)),
+        _ => pvr_agent::cli::run(env::args_os()),
+    }
 }

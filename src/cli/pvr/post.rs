@@ -1,0 +1,64 @@
+//! `pvr post`.
+
+use super::context::Context;
+use super::failure::Failure;
+use super::show::{self, Progress};
+use crate::remote::Resend;
+use crate::repo::{Place, PostOptions, ReferenceError, RepoError};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Further members of the document that is posted, as a JSON object
+    #[arg(short, long, value_name = "JSON")]
+    envelope: Option<String>,
+    /// Why
+    #[arg(short = 'm', long, value_name = "TEXT")]
+    commit_msg: Option<String>,
+    /// Name of the revision: a number, or locals/<name>; -1 leaves it to the device
+    #[arg(long, default_value = "-1", allow_hyphen_values = true)]
+    rev: String,
+    /// Send objects again that the device has
+    #[arg(short, long)]
+    force: bool,
+    /// Device, URL or user/device [default: where it came from]
+    #[arg(value_name = "TARGET")]
+    target: Vec<String>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let repo = context.repo();
+    let failed = |error: RepoError| Failure::coded(3, error).also_on_stdout();
+    let remembered;
+    let text = match args.target.as_slice() {
+        [_, _, ..] => return Err(Failure::plain("post can have at most 1 argument. See --help.")),
+        [text] if !text.is_empty() => text,
+        _ => {
+            remembered = repo.config().map_err(failed)?.default_post_url;
+            if remembered.is_empty() {
+                return Err(failed(RepoError::NoDefault));
+            }
+            &remembered
+        }
+    };
+    let reference = context.remote_reference(text).map_err(|error| match error {
+        ReferenceError::NickMissing => {
+            Failure::coded(2, "Device nick is missing. (syntax:pvr get <USER_NICK>/<DEVICE_NICK>). See --help. ")
+        }
+        error => Failure::coded(2, error),
+    })?;
+    let Place::Remote(url) = &reference.place else {
+        return Err(failed(ReferenceError::Neither.into()));
+    };
+    let options = PostOptions {
+        envelope: args.envelope.clone().filter(|envelope| !envelope.is_empty()),
+        commit_msg: args.commit_msg.clone().filter(|message| !message.is_empty()),
+        rev: args.rev.clone(),
+        resend: if args.force { Resend::Force } else { Resend::No },
+    };
+    let remote = context.discover(url).map_err(failed)?;
+    let mut synched = || show::tell("Synching baseline state with device [OK]");
+    let posted = repo.post(&remote, &reference.text, &options, &Progress::new(), &mut synched).map_err(failed)?;
+    let sha: String = posted.state_sha.chars().take(8).collect();
+    show::tell(&format!("Successfully posted Revision {} ({sha}) to device id {}", posted.rev, posted.trail_id));
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! The one HTTP/1.1 client.
+//!
+//! Synchronous, on the standard library's sockets; `httparse` reads the heads. What it promises:
+//!
+//! - Bodies are streamed both ways; nothing is held whole but heads (64 KiB at most) and what a caller asks for with a
+//!   limit ([`Response::into_bytes`]).
+//! - Framing is read strictly (RFC 9112): an answer that could be read in two ways is an error.
+//! - Everything ends: connecting and every wait have a limit, interim answers and redirects are counted.
+//! - Redirects are followed only where a request says so.
+//! - A connection is used again only when its last answer was complete and nothing has come behind it.
+//!
+//! Retrying is not done here: only the caller knows what may be repeated. The one exception is a kept connection that
+//! the server closed before a byte of the answer came.
+//!
+//! `https` is an error that says so until a build brings TLS; [`Url`] knows it already, and the transport is one enum
+//! in `stream.rs`.
+
+mod body;
+mod client;
+mod error;
+mod head;
+mod request;
+mod response;
+mod stream;
+mod url;
+
+pub use client::{Client, Patience};
+pub use error::NetError;
+pub use request::{HeaderValue, Method, Redirects, Request};
+pub use response::Response;
+pub use url::{MAX_URL, Scheme, Url, UrlError};

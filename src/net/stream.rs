@@ -1,0 +1,90 @@
+//! The transport below HTTP: a byte stream with time limits.
+//!
+//! One variant per transport. TLS and Unix sockets are further variants; nothing above this file knows which it is.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use super::{NetError, Scheme, Url};
+
+/// An open connection.
+#[derive(Debug)]
+pub(super) enum Stream {
+    /// Plain TCP.
+    Tcp(TcpStream),
+}
+
+impl Stream {
+    /// Connects to the address' host, trying each of its addresses in turn.
+    pub(super) fn connect(url: &Url, patience: Duration) -> Result<Self, NetError> {
+        if url.scheme() == Scheme::Https {
+            return Err(NetError::NoTls);
+        }
+        let resolve = |source| NetError::Resolve { host: url.host().to_owned(), source };
+        let addresses: Vec<SocketAddr> = (url.host(), url.port()).to_socket_addrs().map_err(resolve)?.collect();
+        let deadline = Instant::now() + patience;
+        let mut last = None;
+        for (tried, address) in addresses.iter().enumerate() {
+            // What is left is shared out, so that one black hole among several addresses does not eat it all.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let addresses_left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+            let share = (left / addresses_left).max(Duration::from_millis(100));
+            match TcpStream::connect_timeout(address, share) {
+                Ok(stream) => {
+                    // Heads and small bodies are written in one piece each: waiting to fill packets only delays them.
+                    stream.set_nodelay(true).ok();
+                    return Ok(Self::Tcp(stream));
+                }
+                Err(source) => last = Some(NetError::Connect { address: address.to_string(), source }),
+            }
+        }
+        Err(last.unwrap_or_else(|| resolve(io::Error::from(io::ErrorKind::NotFound))))
+    }
+
+    /// Limits how long one read or write may make no progress.
+    pub(super) fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => {
+                stream.set_read_timeout(Some(patience))?;
+                stream.set_write_timeout(Some(patience))
+            }
+        }
+    }
+
+    /// Whether the peer has sent something (or closed) already. On an idle connection either means that it cannot be
+    /// used again; while a body is being sent, that the answer is there early.
+    pub(super) fn has_input(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => {
+                if stream.set_nonblocking(true).is_err() {
+                    return true;
+                }
+                let waiting = matches!(stream.peek(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock);
+                stream.set_nonblocking(false).is_err() || !waiting
+            }
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buf),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.flush(),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The client side of the pvr REST protocol (`hub.md` part B).
+//!
+//! | call | request | needs |
+//! |---|---|---|
+//! | [`Remote::discover`] | `GET <url>/.pvrremote` | 200, addresses of the rest |
+//! | [`Remote::state`] | `GET json-get-url` | 200, a state |
+//! | [`Remote::download`] | `GET <objects-endpoint>/<sha>`, `GET signed-geturl` | 200, the bytes of that sha256 |
+//! | [`Remote::upload`] | `POST <objects-endpoint>/`, `PUT signed-puturl` | 200, or 409 with `Pantahub-Object-Type`; 200 |
+//! | [`Remote::post`] | `POST post-url` | 200, `rev` |
+//!
+//! Addresses in answers may be relative. What fails on the way is tried again a few times, each time after a longer
+//! wait, except for the post. An answer is an error unless it has exactly the status it needs, whatever its body looks
+//! like. An access token goes to the server that the user named and to no other.
+
+mod download;
+mod error;
+mod observer;
+mod post;
+mod record;
+mod rest;
+mod upload;
+mod work;
+
+use std::fmt;
+
+pub use error::{RemoteError, StatusError};
+pub use observer::{Announced, Observer, Silent};
+pub use post::{Post, PostRev, Posted};
+pub use rest::AccessToken;
+pub use upload::Resend;
+
+use self::record::RemoteRecord;
+use self::rest::{Session, net, shown};
+use crate::net::{Client, Method, Url};
+use crate::state::{JsonLimits, Spec, State};
+
+/// An endpoint that was found to speak the protocol.
+#[derive(Debug)]
+pub struct Remote {
+    session: Session,
+    state: Url,
+    objects: Url,
+    post: Url,
+    json_key: String,
+}
+
+impl Remote {
+    /// Asks the endpoint at `url` where its parts are. A fragment of `url` is not sent.
+    pub fn discover(client: &Client, url: &Url, token: Option<AccessToken>) -> Result<Self, RemoteError> {
+        let session = Session::new(client.clone(), token, url);
+        let address = url.with_appended(".pvrremote");
+        let response = session.call(Method::Get, &address, None)?;
+        if response.status() != 200 {
+            return Err(session.refusal(&address, response));
+        }
+        let record: RemoteRecord = rest::json(&address, response)?;
+        let part = |field, text: &str| {
+            if text.is_empty() {
+                return Err(RemoteError::Answer { url: shown(&address), why: format!("without {field}") });
+            }
+            resolve(&address, field, text)
+        };
+        Ok(Self {
+            state: part("json-get-url", &record.json_get_url)?,
+            objects: part("objects-endpoint", &record.objects_endpoint)?,
+            post: part("post-url", &record.post_url)?,
+            // What today's client calls it where the endpoint does not say (`hub.md` B1).
+            json_key: Some(record.json_key).filter(|key| !key.is_empty()).unwrap_or_else(|| "post".to_owned()),
+            session,
+        })
+    }
+
+    /// The endpoint's state. One without a single key is what the hub answers for revisions that do not exist
+    /// (`hub.md` D13); the caller decides what that means.
+    pub fn state(&self) -> Result<State, RemoteError> {
+        let response = self.session.call(Method::Get, &self.state, None)?;
+        if response.status() != 200 {
+            return Err(self.session.refusal(&self.state, response));
+        }
+        let limits = JsonLimits::default();
+        let bytes = response.into_bytes(limits.bytes).map_err(|e| net(Method::Get, &self.state, e))?;
+        State::parse_strict(bytes.trim_ascii_end(), &limits, Spec::Any)
+            .map_err(|source| RemoteError::State { url: shown(&self.state), source })
+    }
+
+    /// An address out of an answer of `base`.
+    fn resolve(&self, base: &Url, field: &'static str, text: &str) -> Result<Url, RemoteError> {
+        resolve(base, field, text)
+    }
+}
+
+fn resolve(base: &Url, field: &'static str, text: &str) -> Result<Url, RemoteError> {
+    base.join(text).map_err(|source| RemoteError::Address {
+        url: shown(base),
+        field,
+        text: text.chars().take(200).collect(),
+        source,
+    })
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown(&self.state))
+    }
+}

@@ -1,0 +1,38 @@
+//! Who is told what happens. The command line shows it; tests and libraries need not.
+
+use crate::state::{ObjectId, StatePath};
+
+/// What came of announcing an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Announced {
+    /// It has to be sent.
+    Wanted,
+    /// It is there.
+    There,
+    /// It is there as a link to somebody else's.
+    Linked,
+    /// The same object was announced under another key.
+    Duplicate,
+    /// Announcing it failed.
+    Failed,
+}
+
+/// Follows what a batch of transfers does, from several threads at once.
+pub trait Observer: Sync {
+    /// The record of an object was asked for.
+    fn record(&self, _key: &StatePath, _ok: bool) {}
+    /// An object was announced.
+    fn announced(&self, _key: &StatePath, _what: Announced) {}
+    /// The bytes of an object begin to move; `size` where it is known.
+    fn started(&self, _id: &ObjectId, _key: &StatePath, _size: Option<u64>) {}
+    /// So many bytes have moved by now; less than before when a transfer begins anew.
+    fn moved(&self, _id: &ObjectId, _bytes: u64) {}
+    /// All bytes have moved, or never will.
+    fn ended(&self, _id: &ObjectId, _ok: bool) {}
+}
+
+/// Nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {}

@@ -1,0 +1,115 @@
+//! `clone`: init, get and checkout in a folder that has its name only once all of it is there.
+//!
+//! The folder in the making is `pvr-clone-<16 hex>` beside the target, locked by its owner and marked by a file
+//! `.pvr/cloning`. One that has the mark and no owner was left by a clone that died, and the next one removes it.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::io::Errno;
+
+use super::error::{Context, RepoError};
+use super::files::{random_name, sync_parent};
+use super::{CheckoutAs, Repo};
+
+const PREFIX: &str = "pvr-clone-";
+const MARK: &str = ".pvr/cloning";
+
+/// Makes the repository `target`, which must not exist. `fill` gets what it is to hold.
+pub fn clone<E: From<RepoError>>(
+    target: &Path,
+    spec: &str,
+    pool: &str,
+    checkout_as: CheckoutAs,
+    fill: impl FnOnce(&Repo) -> Result<(), E>,
+    failed: impl Fn(Step, RepoError) -> E,
+) -> Result<(), E> {
+    let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    sweep(parent);
+    let making = Making { path: parent.join(format!("{PREFIX}{}", random_name())), done: false };
+    let exists = || failed(Step::Rename, RepoError::TargetExists { from: making.path.clone(), to: target.to_owned() });
+    // Before the first byte is fetched, though only the rename decides.
+    if fs::symlink_metadata(target).is_ok() {
+        return Err(exists());
+    }
+    let folder = |result: Result<File, RepoError>| result.map_err(|error| failed(Step::Folder, error));
+    DirBuilder::new()
+        .mode(0o755)
+        .create(&making.path)
+        .on("create", &making.path)
+        .map_err(|e| failed(Step::Folder, e))?;
+    let lock = folder(File::open(&making.path).on("open", &making.path))?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        .on("lock", &making.path)
+        .map_err(|error| failed(Step::Folder, error))?;
+    let repo = Repo::init(&making.path, spec, pool).map_err(|error| failed(Step::Init, error))?;
+    let mark = making.path.join(MARK);
+    folder(File::create(&mark).on("create", &mark))?;
+    fill(&repo)?;
+    repo.checkout(checkout_as).map_err(|error| failed(Step::Checkout, error))?;
+    let finish = || {
+        fs::remove_file(&mark).on("remove", &mark)?;
+        match renameat_with(CWD, &making.path, CWD, target, RenameFlags::NOREPLACE) {
+            // File systems and kernels without the flag. The look at the beginning has to do.
+            Err(Errno::INVAL | Errno::NOSYS) => fs::rename(&making.path, target).on("rename", &making.path)?,
+            Err(Errno::EXIST) => {
+                return Err(RepoError::TargetExists { from: making.path.clone(), to: target.to_owned() });
+            }
+            result => result.on("rename", &making.path)?,
+        }
+        sync_parent(target)
+    };
+    finish().map_err(|error| failed(Step::Rename, error))?;
+    let mut making = making;
+    making.done = true;
+    Ok(())
+}
+
+/// At which step a clone failed; each has an exit code of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Making the folder.
+    Folder,
+    /// Making the repository in it.
+    Init,
+    /// Writing the files.
+    Checkout,
+    /// Giving it its name.
+    Rename,
+}
+
+/// Removes the folder again unless it got its name.
+struct Making {
+    path: PathBuf,
+    done: bool,
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        if !self.done {
+            fs::remove_dir_all(&self.path).ok();
+        }
+    }
+}
+
+/// Removes what clones that died left in `parent`. That it cannot be removed is no reason not to clone.
+fn sweep(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let digits = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).unwrap_or_default();
+        let ours = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        if ours && entry.path().join(MARK).is_file() {
+            remove_unowned(&entry.path()).ok();
+        }
+    }
+}
+
+fn remove_unowned(path: &Path) -> io::Result<()> {
+    let folder = File::open(path)?;
+    flock(&folder, FlockOperation::NonBlockingLockExclusive)?;
+    fs::remove_dir_all(path)
+}

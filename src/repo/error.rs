@@ -1,0 +1,173 @@
+//! What can go wrong with a working copy.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::reference::ReferenceError;
+use crate::net::UrlError;
+use crate::remote::RemoteError;
+use crate::state::canonical::CanonicalError;
+use crate::state::{JsonError, ObjectId, StateError, StatePath, escape};
+use crate::store::StoreError;
+
+/// An operation on a working copy failed. What was there before is unchanged, unless the text says otherwise.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepoError {
+    /// A system call failed.
+    #[error("failed to {verb} {}: {source}", shown(.path))]
+    Io {
+        /// What was being done.
+        verb: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is no `.pvr/json`.
+    #[error("not a pvr repository: there is no .pvr/json in {}\npvr init makes one", shown(.0))]
+    NotARepo(PathBuf),
+    /// There is a `.pvr` already.
+    #[error("pvr init: .pvr directory/file found ({}). Cannot initialize an existing repository.", shown(.0))]
+    Exists(PathBuf),
+    /// The committed state is none.
+    #[error("{} is not a state: {source}", shown(.path))]
+    Pristine {
+        /// `.pvr/json`.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: StateError,
+    },
+    /// `.pvr/config` or `.pvr/new` is not what it should be.
+    #[error("{} cannot be read: {why}", shown(.path))]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; escaped.
+        why: String,
+    },
+    /// A tracked `.json` file is not JSON.
+    #[error("JSON Unmarshal ({key}): {source}")]
+    Json {
+        /// The file.
+        key: StatePath,
+        /// What is wrong with it.
+        source: JsonError,
+    },
+    /// A name that a state cannot hold.
+    #[error("\"{}\" cannot be added: {why}", escape(.name))]
+    Name {
+        /// The name; lossy where it is not UTF-8.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// A pattern that `add` was given.
+    #[error("syntax error in pattern \"{}\"", escape(.0))]
+    Pattern(String),
+    /// The working tree does not make a state.
+    #[error("the working tree is not a state: {0}")]
+    Working(StateError),
+    /// What would be the new state is none.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A number that is too large to be written out, or the like.
+    #[error(transparent)]
+    Canonical(#[from] CanonicalError),
+    /// Objects are not in the pool, or damaged.
+    #[error("{}", missing(.pool, .objects))]
+    Objects {
+        /// The pool.
+        pool: PathBuf,
+        /// Which.
+        objects: Vec<(StatePath, ObjectId)>,
+    },
+    /// A symbolic link stands where a checkout wants a folder.
+    #[error("{} is a symbolic link; nothing is checked out through one\nremove it, then check out again", shown(.0))]
+    LinkInTheWay(PathBuf),
+    /// The source of a `get` is no repository.
+    #[error("{} is not a .pvr folder: it has no json file{}", shown(.path), if *.inside { "\nthere is one in its .pvr: give that" } else { "" })]
+    NoSource {
+        /// What was given.
+        path: PathBuf,
+        /// Whether it is a working copy itself.
+        inside: bool,
+    },
+    /// An object of the source is not there, or is not what its name says.
+    #[error("object {id} ({key}) of {} cannot be used: {source}", shown(.from))]
+    SourceObject {
+        /// The object.
+        id: ObjectId,
+        /// The key.
+        key: StatePath,
+        /// The source.
+        from: PathBuf,
+        /// Why.
+        source: StoreError,
+    },
+    /// An endpoint answered with a state without a single key.
+    #[error("{0} has no such revision: its state is empty")]
+    EmptyState(String),
+    /// No address was given, and none is remembered.
+    #[error("no repository was given, and none is remembered in .pvr/config")]
+    NoDefault,
+    /// A remembered address cannot be used.
+    #[error("the address \"{}\" in .pvr/config cannot be used: {source}", escape(.text))]
+    DefaultUrl {
+        /// The address.
+        text: String,
+        /// What is wrong with it.
+        source: UrlError,
+    },
+    /// What was given as a repository is none.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// The envelope of a post is no JSON object.
+    #[error("the envelope is not a JSON object: {0}")]
+    Envelope(String),
+    /// `--rev` is neither a number nor a name.
+    #[error(transparent)]
+    Revision(#[from] crate::state::revision::RevisionError),
+    /// The target of a clone is there already.
+    #[error("rename {} {}: file exists", shown(.from), shown(.to))]
+    TargetExists {
+        /// What would have been renamed.
+        from: PathBuf,
+        /// The target.
+        to: PathBuf,
+    },
+    /// The pool.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The endpoint.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+}
+
+fn missing(pool: &Path, objects: &[(StatePath, ObjectId)]) -> String {
+    let mut text = format!("objects are missing from {}, or damaged there:", shown(pool));
+    for (key, id) in objects.iter().take(20) {
+        text.push_str(&format!("\n{id} ({key})"));
+    }
+    if objects.len() > 20 {
+        text.push_str(&format!("\nand {} more", objects.len() - 20));
+    }
+    text
+}
+
+/// A path for people.
+pub(crate) fn shown(path: &Path) -> String {
+    escape(&path.to_string_lossy()).into_owned()
+}
+
+/// Says what was being done, and on what.
+pub(super) trait Context<T> {
+    /// "failed to `verb` `path`".
+    fn on(self, verb: &'static str, path: &Path) -> Result<T, RepoError>;
+}
+
+impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
+    fn on(self, verb: &'static str, path: &Path) -> Result<T, RepoError> {
+        self.map_err(|error| RepoError::Io { verb, path: path.to_owned(), source: error.into() })
+    }
+}

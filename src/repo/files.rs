@@ -1,0 +1,96 @@
+//! Small files that are replaced whole, and the lock over them.
+//!
+//! ```text
+//! .pvr/lock         flock: exclusive by whoever changes the repository
+//! .pvr/tmp/<random> files in the making; whoever holds the lock removes what an earlier process left there
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::error::{Context, RepoError};
+
+/// Whoever holds this may change the repository.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+    tmp: PathBuf,
+}
+
+impl Lock {
+    /// Waits for the lock of the repository whose `.pvr` this is, and clears what others left.
+    pub(super) fn take(pvr: &Path) -> Result<Self, RepoError> {
+        let path = pvr.join("lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).on("open", &path)?;
+        loop {
+            match flock(&file, FlockOperation::LockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error).on("lock", &path),
+            }
+        }
+        let tmp = pvr.join("tmp");
+        match fs::remove_dir_all(&tmp) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).on("clear", &tmp),
+            _ => {}
+        }
+        DirBuilder::new().mode(0o700).create(&tmp).on("create", &tmp)?;
+        Ok(Self { _file: file, tmp })
+    }
+
+    /// A name of its own for a file in the making, on the same file system as the repository.
+    pub(super) fn temporary(&self) -> PathBuf {
+        self.tmp.join(random_name())
+    }
+
+    /// Replaces `path` by these bytes, durably.
+    pub(super) fn replace(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), RepoError> {
+        let temporary = self.temporary();
+        let mut file = create(&temporary, mode)?;
+        file.write_all(bytes).on("write", &temporary)?;
+        file.sync_all().on("write", &temporary)?;
+        rename(&temporary, path)?;
+        sync_parent(path)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // What is left is left by a failure, and the next holder clears it too.
+        fs::remove_dir_all(&self.tmp).ok();
+    }
+}
+
+/// A new file; `mode` as far as the umask lets it.
+pub(super) fn create(path: &Path, mode: u32) -> Result<File, RepoError> {
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path).on("create", path)
+}
+
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), RepoError> {
+    fs::rename(from, to).on("replace", to)
+}
+
+/// Makes the names in the folder of `path` durable.
+pub(super) fn sync_parent(path: &Path) -> Result<(), RepoError> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).on("make durable", folder)
+}
+
+/// The file's bytes, or `None` where there is no such file.
+pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, RepoError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).on("read", path),
+    }
+}
+
+/// 16 hex digits out of the standard library's per-process random keys.
+pub(super) fn random_name() -> String {
+    format!("{:016x}", RandomState::new().build_hasher().finish())
+}

@@ -1,0 +1,54 @@
+//! `.pvr/new`: files that were added and wait for a commit.
+//!
+//! Canonical JSON, `{"<path>":{"ForceObject":<bool>,"Sha":"<hex>"}}`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::error::RepoError;
+use super::files::{Lock, read_if_there};
+use crate::state::canonical::to_canonical;
+use crate::state::parse::parse_strict;
+use crate::state::{JsonLimits, Object, StatePath, Value};
+
+/// One added file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Added {
+    /// Committed as an object even if its name ends in `.json`.
+    pub(super) force_object: bool,
+    /// Sha256 when it was added. For others to read; a commit takes the file as it is then.
+    pub(super) sha: String,
+}
+
+/// All added files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Index(pub(super) BTreeMap<StatePath, Added>);
+
+impl Index {
+    pub(super) fn read(pvr: &Path) -> Result<Self, RepoError> {
+        let path = pvr.join("new");
+        let Some(bytes) = read_if_there(&path)? else { return Ok(Self::default()) };
+        let damaged = |why: String| RepoError::Damaged { path: path.clone(), why };
+        let value = parse_strict(&bytes, &JsonLimits::default()).map_err(|error| damaged(error.to_string()))?;
+        let members = value.as_object().ok_or_else(|| damaged("it is not a JSON object".to_owned()))?;
+        let mut index = Self::default();
+        for (key, value) in members {
+            let key = StatePath::parse(key).map_err(|error| damaged(error.to_string()))?;
+            let force_object = matches!(value.get("ForceObject"), Some(Value::Bool(true)));
+            let sha = value.get("Sha").and_then(Value::as_str).unwrap_or_default().to_owned();
+            index.0.insert(key, Added { force_object, sha });
+        }
+        Ok(index)
+    }
+
+    pub(super) fn write(&self, pvr: &Path, lock: &Lock) -> Result<(), RepoError> {
+        let members = self.0.iter().map(|(key, added)| {
+            let mut entry = Object::new();
+            entry.insert("ForceObject".to_owned(), Value::Bool(added.force_object));
+            entry.insert("Sha".to_owned(), added.sha.as_str().into());
+            (key.as_str().to_owned(), Value::Object(entry))
+        });
+        let text = to_canonical(&Value::Object(members.collect()))?;
+        lock.replace(&pvr.join("new"), text.as_bytes(), 0o644)
+    }
+}

@@ -1,0 +1,154 @@
+//! The working copy: a folder with a `.pvr` beside the files (`cli.md` §4, §5).
+//!
+//! ```text
+//! .pvr/json        the committed state, canonical; after init exactly { "#spec": "<spec>" }
+//! .pvr/config      addresses and pool: config.rs
+//! .pvr/new         what was added since: index.rs
+//! .pvr/commitmsg   message of the last commit
+//! .pvr/objects/    the pool, where the config names no other
+//! .pvr/lock, tmp/  see files.rs
+//! <pool>/<sha256>  objects, with <pool>/.pvr-agent as working folder: crate::store
+//! ```
+//!
+//! Only the current folder counts; nobody looks upwards for a `.pvr`. Every file is written under another name, made
+//! durable and renamed. Keys of states are [`StatePath`](crate::state::StatePath)s, which cannot lead out of the tree;
+//! folders that are symbolic links are neither entered nor written through. Objects are verified whenever they are
+//! taken in or given out.
+
+mod add;
+mod checkout;
+mod clone;
+mod commit;
+mod config;
+mod error;
+mod files;
+mod get;
+mod index;
+mod pattern;
+mod post;
+mod reference;
+mod walk;
+mod working;
+
+use std::cell::OnceCell;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+pub use add::AddAs;
+pub use checkout::CheckoutAs;
+pub use clone::{Step, clone};
+pub use commit::{Checkpoint, Committed};
+pub use config::Config;
+pub use error::RepoError;
+pub(crate) use error::shown;
+pub use get::{Got, Source};
+pub use post::PostOptions;
+pub use reference::{DEVICE_PATH, DEVICE_PORT, Place, Reference, ReferenceError};
+pub use working::{Status, Working};
+
+use self::error::Context;
+use self::files::Lock;
+use crate::state::{JsonLimits, Spec, State, document};
+use crate::store::ObjectStore;
+
+/// The kind of a state whose repository does not say.
+pub const DEFAULT_SPEC: &str = document::KNOWN_SPECS[0];
+
+/// A working copy.
+#[derive(Debug)]
+pub struct Repo {
+    root: PathBuf,
+    pvr: PathBuf,
+    store: OnceCell<ObjectStore>,
+}
+
+impl Repo {
+    /// The working copy in `root`, whether or not there is one yet.
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_owned(), pvr: root.join(".pvr"), store: OnceCell::new() }
+    }
+
+    /// Makes a repository. `pool` is stored as it is given; an absolute path keeps its meaning when the folder moves.
+    pub fn init(root: &Path, spec: &str, pool: &str) -> Result<Self, RepoError> {
+        let repo = Self::at(root);
+        match DirBuilder::new().mode(0o755).create(&repo.pvr) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(RepoError::Exists(repo.pvr)),
+            result => result.on("create", &repo.pvr)?,
+        }
+        let lock = repo.lock()?;
+        let mut config = Config::default();
+        pool.clone_into(&mut config.objects_dir);
+        config.write(&repo.pvr, &lock)?;
+        let mut quoted = String::new();
+        crate::state::canonical::push_string(&mut quoted, spec);
+        // Last: from here on it is a repository.
+        lock.replace(&repo.pvr.join("json"), format!("{{ \"#spec\": {quoted} }}").as_bytes(), 0o644)?;
+        drop(lock);
+        files::sync_parent(&repo.pvr)?;
+        Ok(repo)
+    }
+
+    /// The folder of the working tree.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Reads `.pvr/config`.
+    pub fn config(&self) -> Result<Config, RepoError> {
+        Config::read(&self.pvr)
+    }
+
+    /// The pool, opened when it is first asked for.
+    pub fn store(&self) -> Result<&ObjectStore, RepoError> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let pool = self.config()?.pool(&self.pvr);
+        fs::create_dir_all(&pool).on("create", &pool)?;
+        let store = ObjectStore::open(&pool, &pool.join(".pvr-agent"))?;
+        Ok(self.store.get_or_init(|| store))
+    }
+
+    /// The committed state, or `None` where nothing has been committed or initialised.
+    pub fn pristine(&self) -> Result<Option<State>, RepoError> {
+        read_state(&self.pvr)
+    }
+
+    /// The committed state; an empty one where there is none.
+    pub fn pristine_or_empty(&self) -> Result<State, RepoError> {
+        Ok(self.pristine()?.unwrap_or_else(|| State::empty(DEFAULT_SPEC)))
+    }
+
+    /// Replaces the committed state.
+    fn write_pristine(&self, state: &State, lock: &Lock) -> Result<(), RepoError> {
+        lock.replace(&self.pvr.join("json"), state.to_canonical()?.as_bytes(), 0o644)
+    }
+
+    fn lock(&self) -> Result<Lock, RepoError> {
+        if !self.pvr.is_dir() {
+            return Err(RepoError::NotARepo(self.root.clone()));
+        }
+        Lock::take(&self.pvr)
+    }
+
+    /// Forgets what was added.
+    fn remove_index(&self) -> Result<(), RepoError> {
+        let path = self.pvr.join("new");
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).on("remove", &path),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The state in a `.pvr` folder.
+fn read_state(pvr: &Path) -> Result<Option<State>, RepoError> {
+    let path = pvr.join("json");
+    let Some(bytes) = files::read_if_there(&path)? else { return Ok(None) };
+    match State::parse_strict(&bytes, &JsonLimits::default(), Spec::Any) {
+        Ok(state) => Ok(Some(state)),
+        Err(source) => Err(RepoError::Pristine { path, source }),
+    }
+}

@@ -1,0 +1,84 @@
+//! `post`: the committed state becomes a revision somewhere else.
+
+use std::collections::BTreeSet;
+
+use super::Repo;
+use super::error::RepoError;
+use crate::remote::{Observer, Post, PostRev, Posted, Remote, RemoteError, Resend};
+use crate::state::parse::parse_strict;
+use crate::state::{JsonLimits, Object, ObjectId, Revision, State, StatePath, Value};
+
+/// How to post.
+#[derive(Debug, Clone)]
+pub struct PostOptions {
+    /// Further members of the document, as a JSON object.
+    pub envelope: Option<String>,
+    /// Why.
+    pub commit_msg: Option<String>,
+    /// A number or `locals/<name>`; -1 leaves it to the endpoint, 0 says nothing.
+    pub rev: String,
+    /// What to do about objects that the endpoint has.
+    pub resend: Resend,
+}
+
+impl Repo {
+    /// Sends what the endpoint lacks, then the committed state. `uri` is remembered. `synched` is called once the
+    /// endpoint's own state is known.
+    pub fn post(
+        &self,
+        remote: &Remote,
+        uri: &str,
+        options: &PostOptions,
+        observer: &dyn Observer,
+        synched: &mut dyn FnMut(),
+    ) -> Result<Posted, RepoError> {
+        let state = self.pristine()?.ok_or_else(|| RepoError::NotARepo(self.root.clone()))?;
+        let envelope = options.envelope.as_deref().map(envelope).transpose()?.unwrap_or_default();
+        let rev = PostRev::parse(&options.rev);
+        if let PostRev::Named(name) = &rev {
+            Revision::parse(name)?;
+        }
+        let post = Post { state: &state, commit_msg: options.commit_msg.as_deref(), rev, envelope };
+        let baseline: BTreeSet<ObjectId> = remote.state()?.objects().map(|(_, id)| *id).collect();
+        synched();
+        let store = self.store()?;
+        let unknown = state.objects().filter(|(_, id)| !baseline.contains(id));
+        remote.upload(store, unknown, options.resend, observer)?;
+        let posted = match remote.post(&post) {
+            // The endpoint has lost what its own state names, or a collector was faster: send just that, once.
+            Err(RemoteError::Missing { ids, status }) => {
+                let missing = objects_of(&state, &ids);
+                if missing.is_empty() {
+                    return Err(RemoteError::Missing { ids, status }.into());
+                }
+                remote.upload(store, missing, options.resend, observer)?;
+                remote.post(&post)?
+            }
+            result => result?,
+        };
+        let lock = self.lock()?;
+        let mut config = self.config()?;
+        config.default_post_url = uri.to_owned();
+        for other in [&mut config.default_get_url, &mut config.default_put_url] {
+            if other.is_empty() {
+                uri.clone_into(other);
+            }
+        }
+        config.write(&self.pvr, &lock)?;
+        Ok(posted)
+    }
+}
+
+/// The keys of `state` that name one of `ids`.
+fn objects_of<'a>(state: &'a State, ids: &[ObjectId]) -> Vec<(&'a StatePath, &'a ObjectId)> {
+    let ids: BTreeSet<&ObjectId> = ids.iter().collect();
+    state.objects().filter(|(_, id)| ids.contains(id)).collect()
+}
+
+fn envelope(text: &str) -> Result<Object, RepoError> {
+    match parse_strict(text.as_bytes(), &JsonLimits::default()) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(other) => Err(RepoError::Envelope(format!("it is {}", other.kind()))),
+        Err(error) => Err(RepoError::Envelope(error.to_string())),
+    }
+}

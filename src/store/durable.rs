@@ -1,0 +1,49 @@
+//! Surviving a power cut.
+//!
+//! `syncfs` reports the write errors since the *opening* of the descriptor it is called on, once per descriptor.
+//! It is therefore called on the file that was opened first of those to be made durable, never on a shared
+//! descriptor, whose error another thread might have fetched already.
+
+use super::caps::Capabilities;
+use super::error::{Context, StoreError};
+use rustix::fs::{Mode, OFlags, fsync, open, syncfs};
+use rustix::io::Errno;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Below this many files, `fsync` on each costs less than flushing what everybody else is writing.
+const WORTH_A_SYNCFS: usize = 3;
+
+/// Makes the content of all these files durable. `files` begins with the one that was opened first.
+pub(crate) fn files(caps: Capabilities, files: &[&File], at: &Path) -> Result<(), StoreError> {
+    match files.first() {
+        Some(oldest) if caps.syncfs && files.len() >= WORTH_A_SYNCFS => syncfs(oldest).on("make files durable in", at),
+        _ => files.iter().try_for_each(fsync).on("make a file durable in", at),
+    }
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn folder(path: &Path) -> Result<(), StoreError> {
+    let fd = open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).on("open", path)?;
+    match fsync(&fd) {
+        // Some file systems have nothing to do for a folder and say so like this.
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(e) => Err(e).on("make durable", path),
+    }
+}
+
+/// Makes a whole folder durable, file by file; not files with several names.
+pub(crate) fn tree(path: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(path).on("list", path)? {
+        let path = entry.on("list", path)?.path();
+        let meta = fs::symlink_metadata(&path).on("look at", &path)?;
+        if meta.is_dir() {
+            tree(&path)?;
+        } else if meta.is_file() && meta.nlink() == 1 {
+            let file = File::open(&path).on("open", &path)?;
+            fsync(&file).on("make durable", &path)?;
+        }
+    }
+    folder(path)
+}
