@@ -3,15 +3,15 @@
 //! It takes no lock of ours: it deletes every directory in `trails/` and `trails/locals/` that it doesn't know, and
 //! then every object whose link count is 1 (`storage.md` §8). What is uploaded and not yet named by a revision has
 //! to survive that.
-mod support;
+mod black_box;
 
+use black_box::agent::{self, Server};
+use black_box::seed::Seed;
+use black_box::{Dice, sha256};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use support::agent::{self, Server};
-use support::seed::Seed;
-use support::{Dice, sha256};
 
 /// One pass. Returns how many objects and directories went.
 fn collect(root: &Path, known: &[&str]) -> usize {
@@ -53,12 +53,12 @@ fn state(objects: &[Vec<u8>]) -> String {
 /// The posted state is what is read back, and every object of it can be downloaded.
 fn assert_whole(root: &Path, server: &Server, objects: &[Vec<u8>], when: &str) {
     let url = server.remote()["json-get-url"].as_str().expect("a URL").to_string();
-    assert_eq!(String::from_utf8_lossy(&support::http::get(&url).body), state(objects), "{when}");
+    assert_eq!(String::from_utf8_lossy(&black_box::http::get(&url).body), state(objects), "{when}");
     for object in objects {
         let url = format!("{}/objects/{}", server.base, sha256(object));
-        let record = support::http::get(&url);
+        let record = black_box::http::get(&url);
         let url = agent::member(&record, 200, "signed-geturl").unwrap_or_else(|err| panic!("{when}: {err}"));
-        assert_eq!(sha256(&support::http::get(&url).body), sha256(object), "{when}");
+        assert_eq!(sha256(&black_box::http::get(&url).body), sha256(object), "{when}");
     }
     agent::assert_clean(root, when);
 }
@@ -127,7 +127,7 @@ fn all_the_time() {
     Seed::factory(root.path());
     let server = Server::start(root.path());
     let mut passes = 0;
-    for round in 0..support::rounds(100, 5) {
+    for round in 0..black_box::rounds(100, 5) {
         let objects: Vec<_> = (0..8).map(|at| dice.bytes(500 * at)).collect();
         let name = format!("locals/round{round}");
         let (done, count) = (AtomicBool::new(false), AtomicUsize::new(0));

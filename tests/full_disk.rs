@@ -3,16 +3,16 @@
 //! A small tmpfs, filled in two ways: to the last pages, and to the last inodes. (A tmpfs counts a hardlink as an inode,
 //! so every file, folder and link that a step makes can be the one too many.) The room that is left grows by one page or
 //! inode at a time until the step goes through; below that it has to be answered with 507, with everything as before.
-mod support;
+mod black_box;
 
+use black_box::agent::{self, Server};
+use black_box::http::{Conn, Response, Target};
+use black_box::seed::{self, Seed};
+use black_box::{Dice, sha256};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::agent::{self, Server};
-use support::http::{Conn, Response, Target};
-use support::seed::{self, Seed};
-use support::{Dice, sha256};
 
 const PAGE: u64 = 4096;
 /// More than any step needs; a sweep that gets here has not found the end.
@@ -37,11 +37,11 @@ impl Small {
                 Some(Self { root, _folder: folder })
             }
             Ok(output) => {
-                support::skip(test, &format!("mount: {}", String::from_utf8_lossy(&output.stderr).trim()));
+                black_box::skip(test, &format!("mount: {}", String::from_utf8_lossy(&output.stderr).trim()));
                 None
             }
             Err(err) => {
-                support::skip(test, &format!("mount: {err}"));
+                black_box::skip(test, &format!("mount: {err}"));
                 None
             }
         }
@@ -136,7 +136,7 @@ fn sweep(small: &Small, kind: Kind, what: &str, server: &Server, step: impl Fn(&
             return left;
         }
         assert_unchanged(&small.root, &before, &answer, &when);
-        let state = support::http::get(&format!("{}/json", server.base));
+        let state = black_box::http::get(&format!("{}/json", server.base));
         assert_eq!(state.status, 200, "{when}: reading goes on: {state}");
     }
     panic!("{what} was refused with {MOST} {kind:?} left");
@@ -163,7 +163,7 @@ fn every_step_is_refused_whole() {
         let state = state(&object);
         let post = |server: &Server| server.post(&state, Some("locals/full")).expect("an answer to the post");
         let posts = sweep(&small, kind, "a post", &server, post);
-        let now = support::http::get(&format!("{}/json", server.base));
+        let now = black_box::http::get(&format!("{}/json", server.base));
         assert_eq!(String::from_utf8_lossy(&now.body), state);
         println!("full to the last {kind:?}: an upload needs {uploads}, a post {posts}");
         assert!(uploads > 0 && posts > 0, "nothing was refused: {uploads}, {posts}");

@@ -3,15 +3,15 @@
 //! The moment is drawn from a cycle that was measured on this machine just before, so that it falls into the work and
 //! not after it. After each kill: the next start leaves no temporary file, `fsck` finds nothing, the state is whole,
 //! and repeating what was interrupted succeeds.
-mod support;
+mod black_box;
 
+use black_box::agent::{self, Server};
+use black_box::seed::{self, Seed};
+use black_box::{Dice, sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use support::agent::{self, Server};
-use support::seed::{self, Seed};
-use support::{Dice, sha256};
 
 /// A storage is used for so many kills, then a new one is made: `fsck` reads all of it after each.
 const KILLS_PER_STORAGE: usize = 25;
@@ -85,7 +85,7 @@ fn check(root: &Path, work: &Work, when: &str) {
     assert_eq!(seed::debris(root), [""; 0], "{when}");
     agent::assert_clean(root, when);
     let url = server.remote()["json-get-url"].as_str().expect("a URL").to_string();
-    let current = support::http::get(&url);
+    let current = black_box::http::get(&url);
     assert_eq!(current.status, 200, "{when}: {current}");
     assert!(current.json()["#spec"].is_string(), "{when}: {current}");
     for object in &work.objects {
@@ -95,7 +95,7 @@ fn check(root: &Path, work: &Work, when: &str) {
         let again = server.post(&work.state, Some(&name)).unwrap_or_else(|err| panic!("{when}: {err}"));
         assert_eq!(again.status, 200, "{when}: repeating the post as {name}: {again}");
     }
-    let now = support::http::get(&url_of_state(&server));
+    let now = black_box::http::get(&url_of_state(&server));
     assert_eq!(String::from_utf8_lossy(&now.body), work.state, "{when}");
 }
 
@@ -106,7 +106,7 @@ fn url_of_state(server: &Server) -> String {
 #[test]
 fn killed_at_any_moment() {
     let mut dice = Dice::new("power");
-    let kills = support::rounds(300, 3);
+    let kills = black_box::rounds(300, 3);
     let mut root = tempfile::tempdir().expect("a folder");
     Seed::factory(root.path());
     let mut stored: Vec<Vec<u8>> = Vec::new();

@@ -3,18 +3,18 @@
 //! From the recording come method, headers and body; the URL comes from what we answered: the discovery document and
 //! the objects' records. Each answer is held against what the real client depends on (`hub.md` B1–B4): the exact
 //! status, members that are present and of the right JSON type, bytes that hash to their name.
-mod support;
+mod black_box;
 
+use black_box::agent::{self, Server};
+use black_box::http::{Conn, Response, Target};
+use black_box::seed::Seed;
+use black_box::sha256;
 use pvr_agent::state::canonical::to_canonical;
 use pvr_agent::state::json::Value as StateValue;
 use pvr_agent::state::parse::{JsonLimits, parse_lenient, parse_strict};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
-use support::agent::{self, Server};
-use support::http::{Conn, Response, Target};
-use support::seed::Seed;
-use support::sha256;
 
 const RECORDED: &str = include_str!("vectors/f-http/requests.txt");
 const STATE: &[u8] = include_bytes!("vectors/f-http/state.json");
@@ -153,8 +153,8 @@ fn seed(root: &Path, full: bool) -> String {
     let files: Vec<_> = files
         .iter()
         .map(|(key, value)| match objects.get(value) {
-            Some(bytes) => (key.as_str(), support::seed::File::Object(bytes)),
-            None => (key.as_str(), support::seed::File::Json(value)),
+            Some(bytes) => (key.as_str(), black_box::seed::File::Object(bytes)),
+            None => (key.as_str(), black_box::seed::File::Json(value)),
         })
         .collect();
     let written = seed.revision("0", &files);
@@ -348,7 +348,7 @@ fn the_real_client_is_answered_as_it_needs() {
         }
         if let Some(posted) = &follower.posted {
             let url = server.remote()["json-get-url"].as_str().expect("a URL").to_string();
-            let now = support::http::get(&url);
+            let now = black_box::http::get(&url);
             assert_eq!(String::from_utf8_lossy(&now.body), *posted, "{}: what the next clone sees", step.name);
         }
         drop(follower);

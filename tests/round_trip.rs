@@ -1,14 +1,14 @@
 //! Clone, change, add, remove, commit, post, clone again: with our own command line, against our own server.
-mod support;
+mod black_box;
 
+use black_box::agent::{self, Server};
+use black_box::seed::{self, File, Seed};
+use black_box::{Dice, sha256};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Output};
-use support::agent::{self, Server};
-use support::seed::{self, File, Seed};
-use support::{Dice, sha256};
 
 /// One `pvr` command in `folder`, which has to succeed; its output.
 fn pvr(home: &Path, folder: &Path, args: &[&str]) -> String {
@@ -89,7 +89,7 @@ fn what_is_posted_is_what_is_cloned() {
     // A file that was checked out may be its object: it is replaced, not written into.
     fs::remove_file(one.join("app/root.squashfs")).expect("remove");
     fs::write(one.join("app/root.squashfs"), vec![2; 200_001]).expect("change a file");
-    let megabytes = support::rounds(300, 16);
+    let megabytes = black_box::rounds(300, 16);
     let mut dice = Dice::new("round_trip");
     let block = dice.bytes(1 << 20);
     let mut large = fs::File::create(one.join("app/large.bin")).expect("a file");
