@@ -31,6 +31,11 @@ impl ObjectStore {
     /// Removes temporaries that belong to nobody, and second links that are older than [`STAGED_FOR`] (these only
     /// if nobody uses the store at the moment: the next sweep gets them). Cheap when there is nothing to do.
     pub fn sweep(&self) -> Result<Swept, StoreError> {
+        self.sweep_after(STAGED_FOR)
+    }
+
+    /// As [`sweep`](ObjectStore::sweep), with another age for second links.
+    pub fn sweep_after(&self, age: Duration) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
         for (path, meta) in self.entries("tmp")? {
             if remove_unowned(&path, &meta)? {
@@ -38,7 +43,7 @@ impl ObjectStore {
             }
         }
         if let Some(_alone) = self.try_lock_exclusive()? {
-            for id in self.staged_too_long()? {
+            for id in self.staged_longer(age)? {
                 let known = self.known(&[id]);
                 swept.staged += usize::from(self.remove_staged(&id)?);
                 self.refresh(&known);
@@ -59,8 +64,12 @@ impl ObjectStore {
         Ok(found)
     }
 
-    /// Objects whose second link has had its time. Names that are no object's count as temporaries elsewhere.
+    /// Objects whose second link has had its time.
     pub(crate) fn staged_too_long(&self) -> Result<Vec<ObjectId>, StoreError> {
+        self.staged_longer(STAGED_FOR)
+    }
+
+    fn staged_longer(&self, age: Duration) -> Result<Vec<ObjectId>, StoreError> {
         let mut old = Vec::new();
         for (path, meta) in self.entries("staged")? {
             let Some(id) = path.file_name().and_then(|name| ObjectId::parse(name.to_str()?).ok()) else {
@@ -71,7 +80,7 @@ impl ObjectStore {
                 let known = self.known(&[id]);
                 chmod(&path, Mode::from_raw_mode(0o444)).absent_ok().on("renew", &path)?;
                 self.refresh(&known);
-            } else if older_than((meta.ctime(), 0), STAGED_FOR) {
+            } else if older_than((meta.ctime(), 0), age) {
                 old.push(id);
             }
         }
