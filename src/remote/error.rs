@@ -88,7 +88,7 @@ pub enum RemoteError {
         /// The key it is wanted for.
         key: StatePath,
         /// How it differs.
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// An object that is to be sent is not in the pool, or damaged there.
     #[error("object {id} ({key}) is not in {} or is damaged there", escape(&.pool.to_string_lossy()))]
