@@ -9,11 +9,12 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`state`] | the state JSON: parser, canonical form, merge patch, part selection, path rules |
-//! | [`store`] | objects on disk |
+//! | [`store`] | content-addressed objects on disk: write, verify, link, sweep, lock |
 //! | [`net`] | the one HTTP/1.1 client |
+//! | [`trails`] | revisions on disk: names, layout, install, progress, boot links, fsck, gc |
 //! | [`remote`] | client side of the pvr REST protocol |
-//! | [`repo`] | the working copy (`.pvr`) |
-//! | [`cli`] | command lines |
+//! | [`repo`] | the working copy (`.pvr`): add, status, commit, checkout, get, post |
+//! | [`cli`] | command lines: parse, call, print |
 #![forbid(unsafe_code)]
 
 pub mod cli;

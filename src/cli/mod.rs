@@ -3,6 +3,8 @@
 //! `pvr-agent <command>` is here; the names that the binary also answers to have a module each, with an entry
 //! `run(arguments) -> ExitCode`.
 
+pub mod fsck;
+pub mod gc;
 pub mod pvr;
 
 use std::ffi::OsString;
@@ -10,8 +12,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// A usage error of our own commands (design: 0 yes, 1 no or a finding, 2 could not tell).
-const USAGE: u8 = 2;
+/// Our own commands end with 0 for yes, 1 for no or a finding, and this when they could not tell.
+const COULD_NOT_TELL: u8 = 2;
 
 #[derive(Debug, Parser)]
 #[command(name = "pvr-agent", version, about = "Device endpoint and command line for Pantavisor states")]
@@ -22,6 +24,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check a storage: every object's bytes, every revision's files, what was left behind
+    Fsck(fsck::Args),
+    /// Remove revisions and objects that nothing needs
+    Gc(gc::Args),
     /// The pvr command line: repositories, deploys, posts
     #[command(disable_help_flag = true)]
     Pvr {
@@ -33,12 +39,18 @@ enum Command {
 
 /// Runs `pvr-agent`; the first argument is the program's own name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    match Cli::try_parse_from(args) {
-        Ok(Cli { command: Command::Pvr { args } }) => pvr::run(args.into_iter()),
+    let outcome = match Cli::try_parse_from(args) {
+        Ok(Cli { command: Command::Fsck(args) }) => fsck::run(args),
+        Ok(Cli { command: Command::Gc(args) }) => gc::run(args),
+        Ok(Cli { command: Command::Pvr { args } }) => return pvr::run(args.into_iter()),
         Err(error) => {
             // To a closed pipe or a full disk: there is nobody left to tell.
             error.print().ok();
-            if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+            return if error.use_stderr() { ExitCode::from(COULD_NOT_TELL) } else { ExitCode::SUCCESS };
         }
-    }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("ERROR: {error:#}");
+        ExitCode::from(COULD_NOT_TELL)
+    })
 }

@@ -8,7 +8,8 @@ use super::caps::Capabilities;
 use super::error::{Context, StoreError};
 use rustix::fs::{Mode, OFlags, fsync, open, syncfs};
 use rustix::io::Errno;
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Below this many files, `fsync` on each costs less than flushing what everybody else is writing.
@@ -18,7 +19,7 @@ const WORTH_A_SYNCFS: usize = 3;
 pub(crate) fn files(caps: Capabilities, files: &[&File], at: &Path) -> Result<(), StoreError> {
     match files.first() {
         Some(oldest) if caps.syncfs && files.len() >= WORTH_A_SYNCFS => syncfs(oldest).on("make files durable in", at),
-        _ => files.iter().try_for_each(|file| fsync(file)).on("make a file durable in", at),
+        _ => files.iter().try_for_each(fsync).on("make a file durable in", at),
     }
 }
 
@@ -30,4 +31,19 @@ pub(crate) fn folder(path: &Path) -> Result<(), StoreError> {
         Ok(()) | Err(Errno::INVAL) => Ok(()),
         Err(e) => Err(e).on("make durable", path),
     }
+}
+
+/// Makes a whole folder durable, file by file; not files with several names.
+pub(crate) fn tree(path: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(path).on("list", path)? {
+        let path = entry.on("list", path)?.path();
+        let meta = fs::symlink_metadata(&path).on("look at", &path)?;
+        if meta.is_dir() {
+            tree(&path)?;
+        } else if meta.is_file() && meta.nlink() == 1 {
+            let file = File::open(&path).on("open", &path)?;
+            fsync(&file).on("make durable", &path)?;
+        }
+    }
+    folder(path)
 }

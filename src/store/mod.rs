@@ -35,7 +35,7 @@
 //! # Collection
 //!
 //! Whatever a process leaves in `tmp/` when it dies is unlocked, and the next start of anything removes it. A
-//! collector of ours ([`crate::trails`]) holds both locks, moves a revision into `tmp/` before it deletes it, and
+//! collector of ours (see trails) holds both locks, moves a revision into `tmp/` before it deletes it, and
 //! deletes objects that nothing links to and no state names.
 //!
 //! # Concurrency
@@ -66,8 +66,8 @@ pub use space::{Reservation, Space};
 pub use sweep::{STAGED_FOR, Swept};
 pub use writer::{Sealed, Writer};
 
-pub(crate) use durable::{files as sync_files, folder as sync_folder};
-pub(crate) use error::{Absent, Context, Shown, is_full};
+pub(crate) use durable::folder as sync_folder;
+pub(crate) use error::{Absent, Context, Shown};
 pub(crate) use hash::hash;
 pub(crate) use temp::TempDir;
 

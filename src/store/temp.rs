@@ -5,8 +5,9 @@
 //! instant between its creation and the owner's lock; the owner looks for that and starts over.
 
 use super::caps::Capabilities;
+use super::durable;
 use super::error::{Context, StoreError};
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, linkat, mkdir, open, unlink};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, linkat, mkdir, open, syncfs, unlink};
 use rustix::io::Errno;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -81,7 +82,7 @@ impl Drop for TempFile {
 #[derive(Debug)]
 pub(crate) struct TempDir {
     path: PathBuf,
-    _lock: OwnedFd,
+    lock: OwnedFd,
 }
 
 impl TempDir {
@@ -97,7 +98,7 @@ impl TempDir {
                 other => other.on("open", &path)?,
             };
             if owned(&fd).on("lock", &path)? {
-                return Ok(Self { path, _lock: fd });
+                return Ok(Self { path, lock: fd });
             }
         }
         Err(StoreError::Contended { path: tmp.to_owned() })
@@ -105,6 +106,16 @@ impl TempDir {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Makes all that has been written in the folder durable. Files that have other names are objects, which are
+    /// durable since they got them.
+    pub(crate) fn make_durable(&self, caps: Capabilities) -> Result<(), StoreError> {
+        if caps.syncfs {
+            // This descriptor is older than everything in the folder, so it reports what became of it.
+            return syncfs(&self.lock).on("make files durable in", &self.path);
+        }
+        durable::tree(&self.path)
     }
 }
 

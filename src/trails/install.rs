@@ -1,0 +1,210 @@
+//! Making a state a revision: the one way in which a post, a put, a deploy and a new storage do it.
+//!
+//! What happens to a name that exists:
+//!
+//! | the revision of that name | same state | another state |
+//! |---|---|---|
+//! | runs | nothing to do | refused |
+//! | ran, is being tried, or is a rollback point | nothing to do | refused |
+//! | never ran, whole | nothing to do | replaced whole |
+//! | never ran, not whole (the daemon fills in files only when it runs one) | replaced whole | replaced whole |
+
+use super::Storage;
+use super::build::{Built, build, object_ids, write};
+use super::check::is_whole;
+use super::error::{InstallError, TrailsError};
+use super::name::RevisionName;
+use super::place::{discard, place, undo};
+use super::progress::{Progress, Status};
+use crate::state::{ObjectId, Revision, State, StatePath};
+use crate::store::{Context, StoreError, TempDir, sync_folder};
+use rustix::fs::rename;
+use std::os::unix::fs::symlink;
+
+/// What is to be installed.
+#[derive(Debug, Clone, Copy)]
+pub struct Install<'a> {
+    /// Under which name.
+    pub rev: &'a Revision,
+    /// Which state.
+    pub state: &'a State,
+    /// What its author says of it.
+    pub commit_msg: Option<&'a str>,
+    /// Whether it is the running revision from now on: where no Pantavisor decides that.
+    pub make_current: bool,
+}
+
+/// What installing came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The name was free.
+    New,
+    /// The very state was there already.
+    Same,
+    /// A revision that never ran has been replaced.
+    Replaced,
+}
+
+/// An installed revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// Its name.
+    pub rev: Revision,
+    /// The sha256 of its canonical state.
+    pub state_sha: ObjectId,
+    /// Keys that are hardlinks to objects.
+    pub linked: usize,
+    /// Keys that are files of JSON.
+    pub json: usize,
+    /// Keys that are copies.
+    pub copied: usize,
+    /// What was there before.
+    pub outcome: Outcome,
+}
+
+/// The objects of a state that are absent or not what they should be, each once, with the first key that has it.
+pub fn missing(storage: &Storage, state: &State) -> Result<Vec<(StatePath, ObjectId)>, StoreError> {
+    let mut seen = std::collections::BTreeSet::new();
+    let mut missing = Vec::new();
+    for (key, id) in state.objects() {
+        if seen.insert(*id) && storage.store().intact(id)?.is_none() {
+            missing.push((key.clone(), *id));
+        }
+    }
+    Ok(missing)
+}
+
+/// Installs a state. Returns when it is durable. After an error everything is as it was.
+pub fn install(storage: &Storage, job: Install<'_>) -> Result<Installed, InstallError> {
+    let store = storage.store();
+    let _alone = store.lock_install()?;
+    let _using = store.lock_shared()?;
+    storage.settle_replaced()?;
+    let mut installed = Installed {
+        rev: job.rev.clone(),
+        state_sha: job.state.sha()?,
+        linked: 0,
+        json: 0,
+        copied: 0,
+        outcome: Outcome::New,
+    };
+    let name = RevisionName::from(job.rev.clone());
+    installed.outcome = examine(storage, &name, &job)?;
+    if installed.outcome == Outcome::Same {
+        if job.make_current {
+            make_current(storage, &name)?;
+        }
+        return Ok(installed);
+    }
+    let missing = missing(storage, job.state)?;
+    if !missing.is_empty() {
+        return Err(InstallError::Missing(missing));
+    }
+    let ids = object_ids(job.state);
+    // Links come and go in what follows, whether it succeeds or not.
+    let known = store.known(&ids);
+    let result = put(storage, &name, &job, installed, &ids);
+    store.refresh(&known);
+    result
+}
+
+fn put(
+    storage: &Storage,
+    name: &RevisionName,
+    job: &Install<'_>,
+    mut installed: Installed,
+    ids: &[ObjectId],
+) -> Result<Installed, InstallError> {
+    let built = build(storage, job)?;
+    (installed.linked, installed.json, installed.copied) = (built.linked, built.json, built.copied);
+    let Some(placed) = place(storage, &built, name, installed.outcome == Outcome::Replaced)? else {
+        return Err(InstallError::Exists { rev: job.rev.clone() });
+    };
+    if job.make_current
+        && let Err(e) = switch(storage, &built)
+    {
+        undo(storage, &built, name, &placed)?;
+        return Err(e.into());
+    }
+    discard(&placed);
+    for id in ids {
+        // One that stays goes with the next sweep.
+        let _ = storage.store().remove_staged(id);
+    }
+    Ok(installed)
+}
+
+fn switch(storage: &Storage, built: &Built) -> Result<(), StoreError> {
+    let current = storage.trails_dir().join("current");
+    rename(built.current(), &current).on("replace", &current)?;
+    sync_folder(&storage.trails_dir())
+}
+
+/// What is to be done about a name.
+fn examine(storage: &Storage, name: &RevisionName, job: &Install<'_>) -> Result<Outcome, InstallError> {
+    let dir = storage.dir(name);
+    if std::fs::symlink_metadata(&dir).is_err() {
+        return Ok(Outcome::New);
+    }
+    let exists = || InstallError::Exists { rev: job.rev.clone() };
+    if !storage.is_folder(name) {
+        return Err(exists());
+    }
+    let same = match storage.state(name) {
+        Ok(Some(state)) => state.to_canonical()? == job.state.to_canonical()?,
+        Ok(None) | Err(TrailsError::State { .. } | TrailsError::TooLarge { .. }) => false,
+        Err(e) => return Err(e.into()),
+    };
+    let running = storage.current()?.as_ref() == Some(name);
+    if running || may_have_run(storage, name)? {
+        return match same {
+            true => Ok(Outcome::Same),
+            false if running => Err(InstallError::Running { rev: job.rev.clone() }),
+            false => Err(exists()),
+        };
+    }
+    Ok(if same && is_whole(storage, &dir, job.state)? { Outcome::Same } else { Outcome::Replaced })
+}
+
+/// Whether anything says that a revision ran, or is about to. In doubt, it did.
+fn may_have_run(storage: &Storage, name: &RevisionName) -> Result<bool, TrailsError> {
+    if storage.is_done(name) || storage.boot_loader()?.names(name) {
+        return Ok(true);
+    }
+    let dir = storage.dir(name);
+    Ok(match storage.progress(name)? {
+        Some(progress) => progress.status != Status::New,
+        // Without a state it cannot have run: a folder made for a commit message, an upload cut short.
+        None => dir.join(".pvr/json").exists() || dir.join(".pv/progress").exists(),
+    })
+}
+
+/// Makes a revision that is there the running one, and says so in it.
+fn make_current(storage: &Storage, name: &RevisionName) -> Result<(), StoreError> {
+    let trails = storage.trails_dir();
+    let records = storage.dir(name).join(".pv");
+    let is_done =
+        storage.is_done(name) && matches!(storage.progress(name), Ok(Some(Progress { status: Status::Done, .. })));
+    let is_current = matches!(storage.current(), Ok(Some(current)) if current == *name);
+    if is_done && is_current {
+        return Ok(());
+    }
+    let dir = TempDir::create(&storage.store().tmp())?;
+    let made = |file: &str| dir.path().join(file);
+    write(&made("progress"), &Progress::done().to_bytes())?;
+    write(&made("done"), b"")?;
+    symlink(name.path(), made("current")).on("create", &made("current"))?;
+    dir.make_durable(storage.store().caps())?;
+    if !is_done {
+        std::fs::create_dir_all(&records).on("create", &records)?;
+        for file in ["progress", "done"] {
+            rename(made(file), records.join(file)).on("replace", &records.join(file))?;
+        }
+        sync_folder(&records)?;
+    }
+    if !is_current {
+        rename(made("current"), trails.join("current")).on("replace", &trails.join("current"))?;
+        sync_folder(&trails)?;
+    }
+    Ok(())
+}
