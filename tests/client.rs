@@ -288,7 +288,7 @@ fn a_refusal_in_the_middle_of_an_upload_is_heard() {
                 use std::io::{Read, Write};
                 let (mut stream, _) = early.accept().unwrap();
                 let mut head = [0; 1024];
-                stream.read(&mut head).unwrap();
+                assert!(stream.read(&mut head).unwrap() > 0);
                 let body = "{\"error\":\"disk full\",\"hint\":\"pvr-agent gc\"}";
                 write!(stream, "HTTP/1.1 507 Full\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
                 // Drained, so that no reset overtakes the answer.
