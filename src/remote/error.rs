@@ -126,6 +126,14 @@ impl RemoteError {
     }
 }
 
+impl RemoteError {
+    /// Whether the request may have reached the other side although no answer came back.
+    pub(super) fn may_have_arrived(&self) -> bool {
+        let Self::Net { source, .. } = self else { return false };
+        !matches!(source, NetError::Resolve { .. } | NetError::Connect { .. } | NetError::NoTls)
+    }
+}
+
 /// An unwelcome status with what came along.
 #[derive(Debug)]
 pub struct StatusError {

@@ -1,4 +1,5 @@
 //! The real binary, run as `pvr` in a folder of its own.
+#![allow(dead_code)] // every test binary compiles all of this and uses a part
 
 use std::ffi::OsStr;
 use std::fs;
@@ -114,4 +115,19 @@ impl Home {
         self.pvr("r", &["add"]).code(0);
         self.pvr("r", &["commit", "-m", "first"]).code(0);
     }
+}
+
+/// Whether nothing but these objects is in the pool, and nothing unfinished beside it.
+#[track_caller]
+pub fn pool_has(home: &Home, ids: &[String]) {
+    let pool = home.object("");
+    let mut names: Vec<String> =
+        fs::read_dir(&pool).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name != ".pvr-agent");
+    names.sort();
+    let mut ids = ids.to_vec();
+    ids.sort();
+    assert_eq!(names, ids);
+    let tmp = pool.join(".pvr-agent/tmp");
+    assert!(!tmp.exists() || fs::read_dir(&tmp).unwrap().next().is_none(), "unfinished files");
 }
