@@ -244,7 +244,7 @@ fn the_same_object_from_everywhere_at_once_is_stored_once() {
 #[test]
 fn publishing_and_staging_beside_a_tireless_collector() {
     for caps in [None, Some(Capabilities::NONE)] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = quick_dir();
         let store = store_in(dir.path(), caps);
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {

@@ -68,7 +68,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if !address.ip().to_canonical().is_loopback() {
         warnings.push(format!("whoever reaches {address} can read and change this device: nobody has to log in"));
     }
-    announce(&root, address, runner, &warnings).context("print where it listens")?;
+    // In one write, and if nobody reads it, it is served all the same.
+    let _ = std::io::stdout().write_all(announcement(&root, address, runner, &warnings).as_bytes());
 
     let hosts = Hosts::new(&args.host, args.public_url);
     let endpoint = Arc::new(Endpoint::new(device, Limits::default(), hosts, log, warnings));
@@ -118,30 +119,29 @@ fn listen(args: &Args, device: &Device, log: &Log) -> Result<Listen> {
 }
 
 /// One thing a line: the storage, the URL, and what to type to get a copy.
-fn announce(root: &Path, address: SocketAddr, runner: Runner, warnings: &[String]) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+fn announcement(root: &Path, address: SocketAddr, runner: Runner, warnings: &[String]) -> String {
     // Somebody at this machine reaches a listener on all addresses at the loopback one.
     let ip = match address.ip() {
         ip if ip.is_unspecified() && ip.is_ipv4() => std::net::Ipv4Addr::LOCALHOST.into(),
         ip if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    let local = SocketAddr::new(ip, address.port());
-    let url = format!("http://{local}{}", route::BASE);
+    let url = format!("http://{}{}", SocketAddr::new(ip, address.port()), route::BASE);
     let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("pvr-agent"));
-    writeln!(out, "storage: {}", escape(&root.to_string_lossy()))?;
-    writeln!(out, "URL: {url}")?;
-    writeln!(out, "without pvr: {} pvr clone {url}", escape(&own.to_string_lossy()))?;
-    match (address.port(), ip.is_ipv4()) {
-        // What pvr makes of an address alone has the usual port.
-        (PORT, true) => writeln!(out, "with pvr: pvr clone {ip}")?,
-        _ => writeln!(out, "with pvr: pvr clone {url}")?,
-    }
+    let own = own.to_string_lossy();
+    let mut lines = vec![
+        format!("storage: {}", escape(&root.to_string_lossy())),
+        format!("URL: {url}"),
+        format!("without pvr: {} pvr clone {url}", escape(&own)),
+        match (address.port(), ip.is_ipv4()) {
+            // What pvr makes of an address alone has the usual port.
+            (PORT, true) => format!("with pvr: pvr clone {ip}"),
+            _ => format!("with pvr: pvr clone {url}"),
+        },
+    ];
     if runner == Runner::Nobody {
-        writeln!(out, "stand-alone: no Pantavisor here, a posted revision becomes the current one at once")?;
+        lines.push("stand-alone: no Pantavisor here, a posted revision becomes the current one at once".to_owned());
     }
-    for warning in warnings {
-        writeln!(out, "warning: {warning}")?;
-    }
-    out.flush()
+    lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.join("\n") + "\n"
 }

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -34,12 +34,54 @@ pub struct FileBody {
     /// Not yet handed out.
     left: u64,
     job: Option<JoinHandle<io::Result<Bytes>>>,
+    /// Buffers that the network is done with. Taking new ones for every piece would spread them over the heaps of
+    /// all threads of the pool.
+    spare: Spare,
+}
+
+type Spare = Arc<Mutex<Vec<Vec<u8>>>>;
+
+/// A piece of a file; its buffer comes back when the network has it.
+struct Piece {
+    buffer: Vec<u8>,
+    len: usize,
+    spare: Spare,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        self.buffer.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+}
+
+fn read(file: &File, position: u64, len: usize, spare: Spare) -> io::Result<Bytes> {
+    let buffer = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let mut piece = Piece { buffer: buffer.unwrap_or_default(), len, spare };
+    if piece.buffer.len() < len {
+        piece.buffer.resize(len, 0);
+    }
+    file.read_exact_at(piece.buffer.get_mut(..len).unwrap_or_default(), position)?;
+    Ok(Bytes::from_owner(piece))
 }
 
 impl FileBody {
     /// Bytes `start..end` of `file`.
     pub fn new(file: File, start: u64, end: u64) -> Self {
-        Self { file: Arc::new(file), position: start, end, left: end.saturating_sub(start), job: None }
+        Self {
+            file: Arc::new(file),
+            position: start,
+            end,
+            left: end.saturating_sub(start),
+            job: None,
+            spare: Spare::default(),
+        }
     }
 
     /// How many bytes are still to come.
@@ -54,11 +96,8 @@ impl FileBody {
         }
         let (file, position) = (Arc::clone(&self.file), self.position);
         self.position += piece as u64;
-        self.job = Some(spawn_blocking(move || {
-            let mut buffer = vec![0; piece];
-            file.read_exact_at(&mut buffer, position)?;
-            Ok(Bytes::from(buffer))
-        }));
+        let spare = Arc::clone(&self.spare);
+        self.job = Some(spawn_blocking(move || read(&file, position, piece, spare)));
     }
 
     /// The next piece. An error ends the connection: the length has been promised already.

@@ -277,7 +277,8 @@ mod tests {
         let public = PublicUrl::parse("https://fleet.example/dev1").unwrap();
         let hosts = Hosts::new(&[], Some(public));
         let host = ("host", "127.0.0.1:12368");
-        let rows: &[(&str, &[(&str, &str)], Option<u16>)] = &[
+        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<u16>);
+        let rows: &[Row<'_>] = &[
             ("PUT", &[host], None),
             ("PUT", &[host, ("origin", "http://127.0.0.1:12368")], None),
             ("PUT", &[host, ("origin", "https://fleet.example")], None),

@@ -9,7 +9,7 @@ use crate::state::{Entry, ObjectId, State, StatePath};
 use crate::store::{Context, StoreError, TempDir};
 use rustix::fs::{Mode, fchmod, link, unlink};
 use rustix::io::Errno;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
@@ -54,6 +54,7 @@ pub(super) fn build(storage: &Storage, job: &Install<'_>) -> Result<Built, Insta
         folder(&root.join(name))?;
     }
     let mut links = Vec::new();
+    let mut binds = BTreeMap::new();
     for (key, entry) in job.state.entries() {
         let path = key.below(&root);
         for parent in key.folders() {
@@ -68,6 +69,7 @@ pub(super) fn build(storage: &Storage, job: &Install<'_>) -> Result<Built, Insta
             }
             Entry::Object(id) if is_bind(key) => {
                 copy(storage, key, id, &path)?;
+                binds.insert(*id, key);
                 built.copied += 1;
             }
             Entry::Object(id) => {
@@ -76,6 +78,15 @@ pub(super) fn build(storage: &Storage, job: &Install<'_>) -> Result<Built, Insta
                 built.linked += 1;
             }
         }
+    }
+    if !binds.is_empty() {
+        folder(&root.join(".pvr/bind"))?;
+    }
+    for (id, key) in &binds {
+        // A copy doesn't keep its object: Pantavisor's collector would take it, and a clone would miss it.
+        let path = root.join(".pvr/bind").join(id.to_string());
+        link_object(storage, key, id, &path)?;
+        links.push((*key, id, path));
     }
     write(&root.join(".pvr/json"), job.state.to_canonical()?.as_bytes())?;
     write(&root.join(".pvr/config"), config(storage.store().objects()).as_bytes())?;

@@ -10,6 +10,7 @@
 //!                                      object, because containers write to it
 //!     .pvr/json                        the state, canonical: what signatures are computed over
 //!     .pvr/config                      {"ObjectsDir": "<storage>/objects"}
+//!     .pvr/bind/<sha256>               ours: a hardlink for each copied object, which would have no other
 //!     .pv/progress, .pv/commitmsg      what became of it; what its author says of it
 //!     .pv/done                         empty; there if it is a rollback point
 //!     .pv/pv-kernel.img, …             hardlinks for the boot loader: see boot.rs

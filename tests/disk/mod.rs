@@ -92,6 +92,12 @@ impl Drop for Mount {
     }
 }
 
+/// A folder where making things durable costs nothing, for tests that repeat thousands of times.
+pub fn quick_dir() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
 /// Says which test cannot run for lack of root or a tool. Where `CI_RUN` is set, that is a failure.
 fn skip<T>(why: &str) -> Option<T> {
     let name = std::thread::current().name().unwrap_or("?").to_owned();
