@@ -14,10 +14,14 @@
 //! | [`trails`] | revisions on disk: names, layout, install, progress, boot links, fsck, gc |
 //! | [`remote`] | client side of the pvr REST protocol |
 //! | [`repo`] | the working copy (`.pvr`): add, status, commit, checkout, get, post |
+//! | [`device`] | what the endpoint acts on: a storage, and who runs what is installed there |
+//! | [`endpoint`] | HTTP: routes, guards, limits, bodies |
 //! | [`cli`] | command lines: parse, call, print |
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod device;
+pub mod endpoint;
 pub mod net;
 pub mod remote;
 pub mod repo;

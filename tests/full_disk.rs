@@ -1,160 +1,255 @@
-//! A disk that is full at every step of an upload and a post: what was there before is unchanged.
+//! A disk that is full at every step of an upload and of a post.
 //!
-//! A small tmpfs holds a storage with a revision. Its size, or its number of inodes (a hardlink costs one there, too),
-//! is set so that one more page or inode is left each time, until a post goes through. Needs root.
+//! A small tmpfs, filled in two ways: to the last pages, and to the last inodes. (A tmpfs counts a hardlink as an inode,
+//! so every file, folder and link that a step makes can be the one too many.) The room that is left grows by one page or
+//! inode at a time until the step goes through; below that it has to be answered with 507, with everything as before.
+mod black_box;
 
-mod disk;
-
-use disk::*;
-use pvr_agent::state::{Revision, State};
-use pvr_agent::store::Capabilities;
-use pvr_agent::trails::{Install, InstallError, Storage, factory, install};
-use rustix::fs::{StatVfs, statvfs};
-use std::collections::BTreeMap;
+use black_box::agent::{self, Server};
+use black_box::http::{Conn, Response, Target};
+use black_box::seed::{self, Seed};
+use black_box::{Dice, sha256};
 use std::fs;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// Objects of a state that is to be posted.
-fn parts(version: u8) -> [(&'static str, Vec<u8>); 4] {
-    [
-        ("app/root.squashfs", vec![version; 30_000]),
-        ("app/data", vec![version ^ 0xFF; 9_000]),
-        ("app/etc.bind", vec![version.wrapping_add(7); 5_000]),
-        ("bsp/kernel.img", vec![version.wrapping_add(9); 5_000]),
-    ]
+const PAGE: u64 = 4096;
+/// More than any step needs; a sweep that gets here has not found the end.
+const MOST: u64 = 400;
+
+/// A mounted tmpfs, with what fills it.
+struct Small {
+    root: PathBuf,
+    _folder: tempfile::TempDir,
 }
 
-fn system(version: u8) -> State {
-    let parts = parts(version);
-    let objects: Vec<_> = parts.iter().map(|(key, bytes)| (*key, bytes.as_slice())).collect();
-    let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(6000));
-    state(&objects, &[("app/run.json", &long), ("bsp/run.json", "{}"), ("one/two/three/run.json", "{}")])
-}
-
-/// How far a post got before the disk was full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Reached {
-    Upload,
-    Install,
-    Done,
-}
-
-fn post(storage: &Storage, rev: &str, version: u8, declared: bool, make_current: bool) -> Reached {
-    for (_, bytes) in parts(version) {
-        let uploaded = if declared {
-            let size = Some(bytes.len() as u64);
-            storage.store().begin(None, size).and_then(|mut writer| {
-                writer.write_all(&bytes)?;
-                storage.store().publish(vec![writer.finish()?], pvr_agent::store::Stage::Yes)
-            })
-        } else {
-            upload(storage.store(), &bytes).map(|stored| vec![stored])
-        };
-        if let Err(e) = uploaded {
-            assert!(e.is_full(), "{e}");
-            return Reached::Upload;
-        }
+impl Small {
+    /// None, said by name, where it cannot be mounted.
+    fn mount(test: &str, size: &str, inodes: u32) -> Option<Self> {
+        let options = format!("size={size},nr_inodes={inodes}");
+        Self::mounted(test, Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]))
     }
-    let rev = Revision::parse(rev).unwrap();
-    let job = Install { rev: &rev, state: &system(version), commit_msg: Some("message"), make_current };
-    match install(storage, job) {
-        Ok(_) => Reached::Done,
-        Err(e) => {
-            assert!(e.is_full() && !matches!(e, InstallError::Missing(_)), "{e}");
-            Reached::Install
+
+    /// The same on an ext2 in a file, which knows no `fallocate`.
+    fn mount_ext2(test: &str, size: &str) -> Option<Self> {
+        let image = tempfile::NamedTempFile::new().expect("an image");
+        let made = Command::new("mkfs.ext2").args(["-q", "-m", "0"]).arg(image.path()).arg(size).output();
+        if let Err(err) = made {
+            black_box::skip(test, &format!("mkfs.ext2: {err}"));
+            return None;
         }
+        // Mounted, the file lives on without its name.
+        Self::mounted(test, Command::new("mount").args(["-t", "ext2", "-o", "loop"]).arg(image.path()))
     }
-}
 
-fn limits(mount: &Mount) -> StatVfs {
-    statvfs(mount.path()).unwrap()
-}
-
-/// What has to be the same after a failure: all but what was uploaded and the working folder's memo.
-fn kept(root: &Path, version: u8) -> BTreeMap<PathBuf, String> {
-    let mut all = snapshot(root);
-    for (_, bytes) in parts(version) {
-        for folder in ["objects", ".pvr-agent/staged"] {
-            all.remove(&Path::new(folder).join(id_of(&bytes).to_string()));
-        }
-    }
-    all.remove(Path::new(".pvr-agent/intact"));
-    all
-}
-
-/// Gives a storage one more page or inode at a time; each failure leaves it as it was.
-fn starve(caps: Capabilities, resource: &str, rev: &str, declared: bool, make_current: bool) {
-    let at = format!("{resource} for {rev}, {caps:?}, declared {declared}, current {make_current}");
-    let Some(mount) = Mount::tmpfs("size=8m,nr_inodes=4000") else { return };
-    let root = mount.path().join("storage");
-    factory::make(&root).unwrap();
-    let storage = Storage::open_with(&root, Some(caps)).unwrap();
-    // Never run, so a post under its name replaces it.
-    assert_eq!(post(&storage, "locals/old", 1, false, false), Reached::Done);
-    // Both locks exist from now on.
-    assert_clean(&storage);
-    let before = kept(&root, 2);
-    let mut seen = BTreeMap::new();
-    for extra in 0.. {
-        let now = limits(&mount);
-        match resource {
-            "pages" => mount.remount(&format!("size={}k,nr_inodes=4000", (now.f_blocks - now.f_bfree + extra) * 4)),
-            _ => mount.remount(&format!("size=8m,nr_inodes={}", now.f_files - now.f_ffree + extra)),
-        }
-        let reached = post(&storage, rev, 2, declared, make_current);
-        *seen.entry(reached).or_insert(0) += 1;
-        if reached == Reached::Done {
-            break;
-        }
-        assert!(extra < 200, "{at}: {seen:?}");
-        mount.remount("size=8m,nr_inodes=4000");
-        assert_eq!(kept(&root, 2), before, "{at} +{extra}, {reached:?}");
-        assert_clean(&storage);
-        // What did get in stays usable; the next try starts without it.
-        for (_, bytes) in parts(2) {
-            let id = id_of(&bytes);
-            if fs::exists(storage.store().path(&id)).unwrap() {
-                assert_eq!(storage.store().intact(&id).unwrap(), Some(bytes.len() as u64));
+    fn mounted(test: &str, mount: &mut Command) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder");
+        match mount.arg(folder.path()).output() {
+            Ok(output) if output.status.success() => {
+                let root = folder.path().join("storage");
+                fs::create_dir(&root).expect("a storage");
+                Some(Self { root, _folder: folder })
             }
-            storage.store().unstage(&[id]).unwrap();
-            let _ = fs::remove_file(storage.store().path(&id));
+            Ok(output) => {
+                black_box::skip(test, &format!("mount: {}", String::from_utf8_lossy(&output.stderr).trim()));
+                None
+            }
+            Err(err) => {
+                black_box::skip(test, &format!("mount: {err}"));
+                None
+            }
         }
     }
-    mount.remount("size=8m,nr_inodes=4000");
-    assert!(seen[&Reached::Upload] > 1 && seen.get(&Reached::Install).is_some_and(|n| *n > 1), "{at}: {seen:?}");
-    assert_clean(&storage);
-    assert_eq!(storage.state(&Revision::parse(rev).unwrap().into()).unwrap().unwrap(), system(2));
-    eprintln!("{at}: {seen:?}");
-}
 
-/// With everything there is and with nothing; at full weight, with each thing missing as well.
-fn some_capabilities() -> Vec<Capabilities> {
-    let all = all_capabilities();
-    if rounds(100) > 50 { all } else { vec![all[0], Capabilities::NONE] }
-}
+    fn beside(&self, name: &str) -> PathBuf {
+        self.root.parent().expect("the mount").join(name)
+    }
 
-#[test]
-fn no_page_left_at_any_step() {
-    for caps in some_capabilities() {
-        starve(caps, "pages", "locals/new", false, false);
-        starve(caps, "pages", "locals/old", true, true);
+    /// Takes all pages but `left`.
+    fn leave_pages(&self, left: u64) {
+        let path = self.beside("ballast");
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(&path).expect("ballast");
+        let block = vec![0; PAGE as usize];
+        while file.write_all(&block).is_ok() {}
+        let full = file.metadata().expect("ballast").len();
+        let keep = (full / PAGE).saturating_sub(left) * PAGE;
+        file.set_len(keep).expect("give pages back");
+    }
+
+    /// Takes all inodes but `left`.
+    fn leave_inodes(&self, left: u64) {
+        let folder = self.beside("inodes");
+        let _ = fs::create_dir(&folder);
+        let mut made = fs::read_dir(&folder).expect("list").count();
+        while fs::File::create(folder.join(made.to_string())).is_ok() {
+            made += 1;
+        }
+        for _ in 0..left {
+            made -= 1;
+            fs::remove_file(folder.join(made.to_string())).expect("give an inode back");
+        }
+    }
+
+    fn empty(&self) {
+        let _ = fs::remove_file(self.beside("ballast"));
+        let _ = fs::remove_dir_all(self.beside("inodes"));
     }
 }
 
-#[test]
-fn no_inode_left_at_any_step() {
-    for caps in some_capabilities() {
-        starve(caps, "inodes", "locals/new", true, true);
-        starve(caps, "inodes", "locals/old", false, false);
+impl Drop for Small {
+    fn drop(&mut self) {
+        let mount = self.root.parent().expect("the mount");
+        let _ = Command::new("umount").arg("-l").arg(mount).status();
     }
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Pages,
+    Inodes,
+}
+
+/// Announces and uploads; the first answer that isn't 200.
+fn upload(server: &Server, object: &[u8]) -> Response {
+    let announced = server.announce(&sha256(object), object.len()).expect("an answer to the announcement");
+    if announced.status != 200 {
+        return announced;
+    }
+    let url = agent::member(&announced, 200, "signed-puturl").expect("a URL");
+    let target = Target::parse(&url);
+    let mut conn = Conn::open(&target.host).expect("connect");
+    conn.head("PUT", &target.path, &[], Some(object.len() as u64)).expect("send the head");
+    // The answer may come, and the connection end, before the whole body is out.
+    let _ = conn.raw(object);
+    conn.receive("PUT").expect("an answer to the upload")
+}
+
+/// Held against what was there: a 507 changes nothing that a device or the next start would see.
+fn assert_unchanged(root: &Path, before: &std::collections::BTreeMap<String, String>, answer: &Response, when: &str) {
+    assert_eq!(answer.status, 507, "{when}: {answer}");
+    let body = answer.json();
+    assert!(body["error"].is_string() && body["code"] == 507, "{when}: {answer}");
+    assert_eq!(&seed::visible(root), before, "{when}");
+    assert_eq!(seed::debris(root), [""; 0], "{when}");
+    agent::assert_clean(root, when);
+}
+
+/// Leaves 0, 1, 2 … pages or inodes until `step` succeeds; returns how often it was refused.
+fn sweep(small: &Small, kind: Kind, what: &str, server: &Server, step: impl Fn(&Server) -> Response) -> u64 {
+    let before = seed::visible(&small.root);
+    for left in 0..MOST {
+        match kind {
+            Kind::Pages => small.leave_pages(left),
+            Kind::Inodes => small.leave_inodes(left),
+        }
+        let when = format!("{what} with {left} {kind:?} left");
+        let answer = step(server);
+        if answer.status == 200 {
+            small.empty();
+            agent::assert_clean(&small.root, &when);
+            return left;
+        }
+        assert_unchanged(&small.root, &before, &answer, &when);
+        let state = black_box::http::get(&format!("{}/json", server.base));
+        assert_eq!(state.status, 200, "{when}: reading goes on: {state}");
+    }
+    panic!("{what} was refused with {MOST} {kind:?} left");
+}
+
+fn state(object: &[u8]) -> String {
+    format!(
+        r##"{{"#spec":"pantavisor-service-system@1","app/data":"{}","app/run.json":{{"name":"app"}},"app/src.json":{{}},"bsp/kernel.img":"{}"}}"##,
+        sha256(object),
+        sha256(b"a kernel of the tests\n"),
+    )
+}
+
 #[test]
-fn a_memo_that_cannot_be_written_costs_a_hashing_and_nothing_else() {
-    let Some(mount) = Mount::tmpfs("size=1m") else { return };
-    let store = store_in(mount.path(), None);
-    fs::create_dir(store.agent().join("intact")).unwrap();
-    let (id, _) = upload(&store, b"hello").unwrap();
-    assert_eq!(store.intact(&id).unwrap(), Some(5));
-    assert_eq!(store_in(mount.path(), None).intact(&id).unwrap(), Some(5));
+fn every_step_is_refused_whole() {
+    let mut dice = Dice::new("full_disk");
+    for kind in [Kind::Pages, Kind::Inodes] {
+        // No more than what it needs: 5 % are reserved for the daemon.
+        let Some(small) = Small::mount("every_step_is_refused_whole", "1m", 300) else { return };
+        Seed::factory(&small.root);
+        let server = Server::start(&small.root);
+        let object = dice.bytes(10 * PAGE as usize);
+        let uploads = sweep(&small, kind, "an upload", &server, |server| upload(server, &object));
+        let state = state(&object);
+        let post = |server: &Server| server.post(&state, Some("locals/full")).expect("an answer to the post");
+        let posts = sweep(&small, kind, "a post", &server, post);
+        let now = black_box::http::get(&format!("{}/json", server.base));
+        assert_eq!(String::from_utf8_lossy(&now.body), state);
+        println!("full to the last {kind:?}: an upload needs {uploads}, a post {posts}");
+        assert!(uploads > 0 && posts > 0, "nothing was refused: {uploads}, {posts}");
+    }
+}
+
+/// Uploads `object`; the disk is filled by others once `sent` bytes of it are out.
+fn filled_after(small: &Small, server: &Server, object: &[u8], sent: usize) -> Response {
+    let announced = server.announce(&sha256(object), object.len()).expect("an announcement");
+    let url = agent::member(&announced, 200, "signed-puturl").expect("a URL");
+    let target = Target::parse(&url);
+    let mut conn = Conn::open(&target.host).expect("connect");
+    conn.head("PUT", &target.path, &[], Some(object.len() as u64)).expect("send the head");
+    conn.raw(&object[..sent]).expect("send a part");
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    small.leave_pages(0);
+    let _ = conn.raw(&object[sent..]);
+    let answer = conn.receive("PUT").expect("an answer");
+    small.empty();
+    answer
+}
+
+/// Space is set aside before the first byte is taken, so what others write meanwhile doesn't matter.
+#[test]
+fn an_admitted_upload_keeps_its_room_while_others_fill_the_disk() {
+    let Some(small) = Small::mount("an_admitted_upload_keeps_its_room", "4m", 300) else { return };
+    Seed::factory(&small.root);
+    let server = Server::start(&small.root);
+    let mut dice = Dice::new("full_disk");
+    for sent in [1, 100_000, 200_000] {
+        let object = dice.bytes(200_001);
+        let answer = filled_after(&small, &server, &object, sent);
+        assert_eq!(answer.status, 200, "filled after {sent} bytes: {answer}");
+        agent::assert_clean(&small.root, &format!("filled after {sent} bytes"));
+    }
+}
+
+/// A file system that cannot set space aside: the room is gone when the body comes.
+#[test]
+fn filled_while_a_body_arrives() {
+    let Some(small) = Small::mount_ext2("filled_while_a_body_arrives", "4M") else { return };
+    Seed::factory(&small.root);
+    let server = Server::start(&small.root);
+    let before = seed::visible(&small.root);
+    let object = Dice::new("full_disk").bytes(1 << 20);
+    for sent in [1, 100_000, 500_000] {
+        let answer = filled_after(&small, &server, &object, sent);
+        assert_unchanged(&small.root, &before, &answer, &format!("filled after {sent} bytes"));
+    }
+    let answer = upload(&server, &object);
+    assert_eq!(answer.status, 200, "with room again: {answer}");
+}
+
+#[test]
+fn a_declared_length_over_the_disk_is_refused_before_the_body() {
+    let Some(small) = Small::mount("a_declared_length_over_the_disk_is_refused_before_the_body", "1g", 300) else {
+        return;
+    };
+    Seed::factory(&small.root);
+    let server = Server::start(&small.root);
+    let before = seed::visible(&small.root);
+    let sha = sha256(b"10 GB");
+    let answer = server.announce(&sha, 10_000_000_000).expect("an answer");
+    assert_unchanged(&small.root, &before, &answer, "an announcement of 10 GB");
+    let target = Target::parse(&format!("{}/objects/{sha}/blob", server.base));
+    let mut conn = Conn::open(&target.host).expect("connect");
+    conn.head("PUT", &target.path, &[], Some(10_000_000_000)).expect("send the head");
+    // Not one byte of the body is sent: the answer has to come all the same.
+    let answer = conn.receive("PUT").expect("an answer");
+    assert!([507, 413, 404, 409].contains(&answer.status), "{answer}");
+    assert_eq!(seed::visible(&small.root), before);
+    let mut rest = [0];
+    let _ = conn.socket().expect("the socket").read(&mut rest);
 }

@@ -6,6 +6,7 @@
 pub mod fsck;
 pub mod gc;
 pub mod pvr;
+pub mod serve;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ enum Command {
     Fsck(fsck::Args),
     /// Remove revisions and objects that nothing needs
     Gc(gc::Args),
+    /// Serve a storage on port 12368: what pvr clone, get and post talk to
+    Serve(serve::Args),
     /// The pvr command line: repositories, deploys, posts
     #[command(disable_help_flag = true)]
     Pvr {
@@ -42,6 +45,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match Cli::try_parse_from(args) {
         Ok(Cli { command: Command::Fsck(args) }) => fsck::run(args),
         Ok(Cli { command: Command::Gc(args) }) => gc::run(args),
+        Ok(Cli { command: Command::Serve(args) }) => serve::run(args),
         Ok(Cli { command: Command::Pvr { args } }) => return pvr::run(args.into_iter()),
         Err(error) => {
             // To a closed pipe or a full disk: there is nobody left to tell.

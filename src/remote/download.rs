@@ -99,7 +99,7 @@ impl Remote {
         stop: &Stop,
     ) -> Result<Sealed, RemoteError> {
         let begin = || Ok::<_, RemoteError>(Transfer { writer: store.begin(Some(*id), source.size)?, got: 0 });
-        let wrong = |source| RemoteError::WrongBytes { id: *id, key: key.clone(), source };
+        let wrong = |source| RemoteError::WrongBytes { id: *id, key: key.clone(), source: Box::new(source) };
         let mut transfer = begin()?;
         let (mut patience, mut validator, mut stitched) = (Patience::default(), None, false);
         loop {

@@ -88,7 +88,7 @@ pub enum RemoteError {
         /// The key it is wanted for.
         key: StatePath,
         /// How it differs.
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// An object that is to be sent is not in the pool, or damaged there.
     #[error("object {id} ({key}) is not in {} or is damaged there", escape(&.pool.to_string_lossy()))]
@@ -123,6 +123,14 @@ impl RemoteError {
     /// Whether the same may succeed when it is tried again.
     pub(super) fn is_transient(&self) -> bool {
         matches!(self, Self::Net { source, .. } if source.is_transient())
+    }
+}
+
+impl RemoteError {
+    /// Whether the request may have reached the other side although no answer came back.
+    pub(super) fn may_have_arrived(&self) -> bool {
+        let Self::Net { source, .. } = self else { return false };
+        !matches!(source, NetError::Resolve { .. } | NetError::Connect { .. } | NetError::NoTls)
     }
 }
 

@@ -75,10 +75,12 @@ impl Remote {
         document.insert(self.json_key.clone(), post.state.to_value());
         let body = to_canonical(&Value::Object(document))?;
         let url = &self.post;
-        let response = self
-            .session
-            .call_once(url, body.as_bytes(), WAIT_FOR_ANSWER)
-            .map_err(|error| RemoteError::PostBroken { source: Box::new(error) })?;
+        let response = match self.session.call_once(url, body.as_bytes(), WAIT_FOR_ANSWER) {
+            Err(error) if error.may_have_arrived() => {
+                return Err(RemoteError::PostBroken { source: Box::new(error) });
+            }
+            result => result?,
+        };
         if response.status() != 200 {
             return Err(self.session.refusal(url, response));
         }

@@ -103,7 +103,7 @@ pub enum RepoError {
         /// The source.
         from: PathBuf,
         /// Why.
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// An endpoint answered with a state without a single key.
     #[error("{0} has no such revision: its state is empty")]
@@ -141,7 +141,13 @@ pub enum RepoError {
     Store(#[from] StoreError),
     /// The endpoint.
     #[error(transparent)]
-    Remote(#[from] RemoteError),
+    Remote(Box<RemoteError>),
+}
+
+impl From<RemoteError> for RepoError {
+    fn from(error: RemoteError) -> Self {
+        Self::Remote(Box::new(error))
+    }
 }
 
 fn missing(pool: &Path, objects: &[(StatePath, ObjectId)]) -> String {

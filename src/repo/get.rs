@@ -100,7 +100,7 @@ fn copy(
                 id: **id,
                 key: (*key).clone(),
                 from: from.clone(),
-                source,
+                source: Box::new(source),
             })?;
             store.publish(vec![sealed], Stage::No)?;
         }

@@ -74,7 +74,12 @@ impl Repo {
     pub fn init(root: &Path, spec: &str, pool: &str) -> Result<Self, RepoError> {
         let repo = Self::at(root);
         match DirBuilder::new().mode(0o755).create(&repo.pvr) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(RepoError::Exists(repo.pvr)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // What an init that was interrupted left has no state yet, and may be finished.
+                if !repo.pvr.is_dir() || repo.pvr.join("json").exists() {
+                    return Err(RepoError::Exists(repo.pvr));
+                }
+            }
             result => result.on("create", &repo.pvr)?,
         }
         let lock = repo.lock()?;

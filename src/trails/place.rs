@@ -6,8 +6,8 @@ use super::name::{RevisionName, to_file_name};
 use crate::store::{Absent, Context, StoreError, sync_folder};
 use rustix::fs::{CWD, RenameFlags, rename, renameat_with};
 use rustix::io::Errno;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// How a revision got to its place, and with it, how to take it away again.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,9 +29,15 @@ pub(super) fn place(
 ) -> Result<Option<Placed>, StoreError> {
     let (from, to) = (built.revision(), storage.dir(name));
     let parent = parent(storage, name);
-    if name.is_local() && fs::create_dir(&parent).is_ok() {
-        sync_folder(&storage.trails_dir())?;
+    if name.is_local() {
+        match fs::create_dir(&parent) {
+            Ok(()) => sync_folder(&storage.trails_dir())?,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e).on("create", &parent),
+        }
     }
+    // Objects that were brought back on the way got their names again without waiting for the disk.
+    sync_folder(storage.store().objects())?;
     let placed = if replace { exchange(storage, &from, &to, name)? } else { add(storage, &from, &to)? };
     if placed.is_some() {
         sync_folder(&parent)?;

@@ -1,0 +1,147 @@
+//! `pvr-agent serve`: the device endpoint on a socket.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::device::{Device, Runner, RunningFile};
+use crate::endpoint::config::{ETC_FILE, Listen, PORT, STATE_KEY};
+use crate::endpoint::log::{Format, Level, Log};
+use crate::endpoint::public::PublicUrl;
+use crate::endpoint::{Ended, Endpoint, Hosts, Limits, Stop, route};
+use crate::state::escape;
+use crate::trails::{Storage, factory};
+
+/// Serve the repository protocol of a device: what pvr clone, get and post talk to.
+#[derive(clap::Args, Debug, Default)]
+pub struct Args {
+    /// The storage of the device; without, /storage, and where there is none, ./pvroot is made
+    #[arg(long, value_name = "DIR")]
+    storage: Option<PathBuf>,
+    /// The address to listen on; 0.0.0.0 or :: for all [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// The port to listen on; 0 for any [default: 12368]
+    #[arg(long, value_name = "N")]
+    port: Option<String>,
+    /// The configuration file to read instead of the state's and /etc/pvr-sdk/config.json
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How log lines on standard error look
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+    /// The URL under which clients see this server, if not the one they ask for
+    #[arg(long, value_name = "URL")]
+    public_url: Option<PublicUrl>,
+    /// One more name that this device may be called by
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, Default)]
+enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Serves until a signal ends it.
+pub fn run(args: Args) -> Result<ExitCode> {
+    let storage = open_storage(args.storage.as_deref())?;
+    let runner = Runner::detect();
+    let root = storage.root().to_owned();
+    let device = Device::open(storage, runner)?;
+    let log = Log::stderr(match args.log_format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    });
+
+    let wanted = listen(&args, &device, &log)?.address();
+    let listener = TcpListener::bind(wanted).with_context(|| format!("listen on {wanted}"))?;
+    let address = listener.local_addr().context("ask for the address of the listener")?;
+    let mut warnings = Vec::new();
+    if !address.ip().to_canonical().is_loopback() {
+        warnings.push(format!("whoever reaches {address} can read and change this device: nobody has to log in"));
+    }
+    // In one write, and if nobody reads it, it is served all the same.
+    let _ = std::io::stdout().write_all(announcement(&root, address, runner, &warnings).as_bytes());
+
+    let hosts = Hosts::new(&args.host, args.public_url);
+    let endpoint = Arc::new(Endpoint::new(device, Limits::default(), hosts, log, warnings));
+    match crate::endpoint::run(listener, endpoint, Stop::default(), true).context("serve")? {
+        Ended::Drained => Ok(ExitCode::SUCCESS),
+        Ended::Cut => Ok(ExitCode::from(1)),
+    }
+}
+
+/// The storage that is named, or the device's, or one to try things with.
+fn open_storage(named: Option<&Path>) -> Result<Storage> {
+    if let Some(path) = named {
+        return Ok(Storage::open(path)?);
+    }
+    let usual = Storage::usual_place();
+    if usual.join("trails").is_dir() {
+        return Ok(Storage::open(&usual)?);
+    }
+    factory::make(&usual).with_context(|| format!("make a storage in '{}'", escape(&usual.to_string_lossy())))
+}
+
+/// Flag, environment, file; each value by itself. What the state says is somebody's post: a mistake there must
+/// not keep the endpoint, which is how it would be mended, from starting.
+fn listen(args: &Args, device: &Device, log: &Log) -> Result<Listen> {
+    let env = |name: &str| std::env::var(name).ok();
+    let flags = Listen::from_texts("the command line", args.listen.as_deref(), args.port.as_deref())?;
+    let (address, port) = (env("PVR_AGENT_LISTEN"), env("PVR_AGENT_PORT"));
+    let env = Listen::from_texts("the environment", address.as_deref(), port.as_deref())?;
+    let first = flags.or(env);
+    if let Some(file) = &args.config {
+        let named = Listen::from_file(file)?;
+        return Ok(first.or(named.with_context(|| format!("'{}' does not exist", escape(&file.to_string_lossy())))?));
+    }
+    let running = device.running_file(STATE_KEY, 64 * 1024);
+    let running = match running {
+        Ok(Some(RunningFile::Json(value))) => Listen::from_value(STATE_KEY, &value).map_err(|e| e.to_string()),
+        Ok(Some(RunningFile::Bytes(bytes))) => Listen::from_bytes(STATE_KEY, &bytes).map_err(|e| e.to_string()),
+        Ok(None) => Ok(Listen::default()),
+        Err(error) => Err(error.to_string()),
+    };
+    let running = running.unwrap_or_else(|why| {
+        log.note(Level::Warn, &format!("ignoring the configuration in the running state: {why}"));
+        Listen::default()
+    });
+    let etc = Listen::from_file(Path::new(ETC_FILE))?.unwrap_or_default();
+    Ok(first.or(running).or(etc))
+}
+
+/// One thing a line: the storage, the URL, and what to type to get a copy.
+fn announcement(root: &Path, address: SocketAddr, runner: Runner, warnings: &[String]) -> String {
+    // Somebody at this machine reaches a listener on all addresses at the loopback one.
+    let ip = match address.ip() {
+        ip if ip.is_unspecified() && ip.is_ipv4() => std::net::Ipv4Addr::LOCALHOST.into(),
+        ip if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let url = format!("http://{}{}", SocketAddr::new(ip, address.port()), route::BASE);
+    let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("pvr-agent"));
+    let own = own.to_string_lossy();
+    let mut lines = vec![
+        format!("storage: {}", escape(&root.to_string_lossy())),
+        format!("URL: {url}"),
+        format!("without pvr: {} pvr clone {url}", escape(&own)),
+        match (address.port(), ip.is_ipv4()) {
+            // What pvr makes of an address alone has the usual port.
+            (PORT, true) => format!("with pvr: pvr clone {ip}"),
+            _ => format!("with pvr: pvr clone {url}"),
+        },
+    ];
+    if runner == Runner::Nobody {
+        lines.push("stand-alone: no Pantavisor here, a posted revision becomes the current one at once".to_owned());
+    }
+    lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.join("\n") + "\n"
+}

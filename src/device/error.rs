@@ -1,0 +1,86 @@
+//! What a device can answer besides yes.
+
+use crate::state::{ObjectId, Revision, StatePath};
+use crate::store::StoreError;
+use crate::trails::{InstallError, TrailsError};
+
+/// A device did not do something; what was there before is unchanged. One batch may have to tell several
+/// clients, so this can be cloned; what only the log needs is text already.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// There is no such revision, or not with what was asked of it.
+    #[error("there is no revision {}", crate::state::escape(.0))]
+    NoSuchRevision(String),
+    /// Nothing says what runs.
+    #[error("no revision is current")]
+    NoCurrent,
+    /// There is no intact object of this name.
+    #[error("there is no intact object {0}")]
+    NoSuchObject(ObjectId),
+    /// A state needs these.
+    #[error("{} objects are missing", .0.len())]
+    Missing(Vec<(StatePath, ObjectId)>),
+    /// The name is taken by a revision that has been run, with another state.
+    #[error("revision {0} exists and has been run")]
+    Exists(Revision),
+    /// The name is that of the running revision, which has another state.
+    #[error("revision {0} is running")]
+    Running(Revision),
+    /// Disk, quota or reserve. The text says which, for the log.
+    #[error("there is not enough space: {0}")]
+    Full(String),
+    /// Bytes came that hash to something else.
+    #[error("{0}")]
+    WrongHash(String),
+    /// Fewer bytes came than were announced.
+    #[error("{0}")]
+    WrongSize(String),
+    /// More bytes came than were announced.
+    #[error("{0}")]
+    TooLong(String),
+    /// The device failed, for a reason that is nothing to a client.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl DeviceError {
+    /// A failure of the device itself.
+    pub fn failed(cause: impl std::fmt::Display) -> Self {
+        Self::Failed(cause.to_string())
+    }
+}
+
+impl From<StoreError> for DeviceError {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::WrongHash { .. } => Self::WrongHash(error.to_string()),
+            StoreError::WrongSize { .. } => Self::WrongSize(error.to_string()),
+            StoreError::TooLong { .. } => Self::TooLong(error.to_string()),
+            error if error.is_full() => Self::Full(error.to_string()),
+            error => Self::failed(error),
+        }
+    }
+}
+
+impl From<TrailsError> for DeviceError {
+    fn from(error: TrailsError) -> Self {
+        match error {
+            TrailsError::Store(error) => error.into(),
+            TrailsError::NoCurrent { .. } => Self::NoCurrent,
+            error => Self::failed(error),
+        }
+    }
+}
+
+impl From<InstallError> for DeviceError {
+    fn from(error: InstallError) -> Self {
+        match error {
+            InstallError::Missing(list) => Self::Missing(list),
+            InstallError::Exists { rev } => Self::Exists(rev),
+            InstallError::Running { rev } => Self::Running(rev),
+            InstallError::Trails(error) => error.into(),
+            error => Self::failed(error),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Where to listen: whoever comes first of flag, environment, running state, `/etc`, and the default.
+//!
+//! The file is the SDK's: `{"httpd":{"listen":"0.0.0.0","port":"12368"}}`, the port a string or a number
+//! (`sdk.md`). In a state it is the key [`STATE_KEY`]. Each of the two values is looked up by itself, so a state
+//! that names a port says nothing about the address.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use crate::state::{JsonLimits, Value, escape, parse::parse_strict};
+
+/// The key of the SDK's configuration in a state.
+pub const STATE_KEY: &str = "_config/pvr-sdk/etc/pvr-sdk/config.json";
+
+/// The file of the SDK's configuration, unless another is named.
+pub const ETC_FILE: &str = "/etc/pvr-sdk/config.json";
+
+/// The port that clients try when only an address is given (`cli.md` §6).
+pub const PORT: u16 = 12368;
+
+/// A configuration is a few lines.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// What one source says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listen {
+    /// The address, if it says one.
+    pub address: Option<IpAddr>,
+    /// The port, if it says one.
+    pub port: Option<u16>,
+}
+
+/// A source says something that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("failed to read '{path}': {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A value is none.
+    #[error("{origin}: {what} '{value}' cannot be used\n{hint}")]
+    Value {
+        /// Where it is written.
+        origin: String,
+        /// What it is.
+        what: &'static str,
+        /// What is written.
+        value: String,
+        /// What could be.
+        hint: &'static str,
+    },
+    /// A file is no JSON.
+    #[error("{origin} is no configuration: {why}")]
+    Json {
+        /// Where it is written.
+        origin: String,
+        /// Why not.
+        why: String,
+    },
+}
+
+impl Listen {
+    /// What is said here, and where it isn't, what is said there.
+    pub fn or(self, other: Self) -> Self {
+        Self { address: self.address.or(other.address), port: self.port.or(other.port) }
+    }
+
+    /// With the defaults for what nobody says.
+    pub fn address(self) -> SocketAddr {
+        SocketAddr::new(self.address.unwrap_or(Ipv4Addr::LOCALHOST.into()), self.port.unwrap_or(PORT))
+    }
+
+    /// From texts: flags or the environment. Empty ones say nothing.
+    pub fn from_texts(origin: &str, address: Option<&str>, port: Option<&str>) -> Result<Self, ConfigError> {
+        let given = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+        Ok(Self {
+            address: given(address).map(|text| address_of(origin, &text)).transpose()?,
+            port: given(port).map(|text| port_of(origin, &text)).transpose()?,
+        })
+    }
+
+    /// From a configuration that has been parsed.
+    pub fn from_value(origin: &str, config: &Value) -> Result<Self, ConfigError> {
+        let Some(httpd) = config.get("httpd") else { return Ok(Self::default()) };
+        let text = |key| match httpd.get(key) {
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(Value::Number(number)) => Some(number.as_str().to_owned()),
+            _ => None,
+        };
+        Self::from_texts(origin, text("listen").as_deref(), text("port").as_deref())
+    }
+
+    /// From a file.
+    pub fn from_bytes(origin: &str, bytes: &[u8]) -> Result<Self, ConfigError> {
+        let limits = JsonLimits { bytes: MAX_BYTES, depth: 64 };
+        let config = parse_strict(bytes, &limits)
+            .map_err(|error| ConfigError::Json { origin: origin.to_owned(), why: error.to_string() })?;
+        Self::from_value(origin, &config)
+    }
+
+    /// From a file that need not be there.
+    pub fn from_file(path: &Path) -> Result<Option<Self>, ConfigError> {
+        let shown = escape(&path.to_string_lossy()).into_owned();
+        match std::fs::read(path) {
+            Ok(bytes) => Self::from_bytes(&shown, &bytes).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(ConfigError::Read { path: shown, source }),
+        }
+    }
+}
+
+fn address_of(origin: &str, text: &str) -> Result<IpAddr, ConfigError> {
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    match bare {
+        "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
+        "*" => Ok(Ipv4Addr::UNSPECIFIED.into()),
+        bare => bare.parse().map_err(|_| ConfigError::Value {
+            origin: origin.to_owned(),
+            what: "listening address",
+            value: escape(text).into_owned(),
+            hint: "give an IPv4 or IPv6 address of this machine, 0.0.0.0 or :: for all of them",
+        }),
+    }
+}
+
+fn port_of(origin: &str, text: &str) -> Result<u16, ConfigError> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten().ok_or_else(|| ConfigError::Value {
+        origin: origin.to_owned(),
+        what: "port",
+        value: escape(text).into_owned(),
+        hint: "give a number from 0 to 65535; 0 means any that is free",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_strings_or_numbers() {
+        for (text, want) in [
+            (r#"{"httpd":{"listen":"0.0.0.0","port":"12368"}}"#, Some("0.0.0.0:12368")),
+            (r#"{"httpd":{"listen":"::","port":80}}"#, Some("[::]:80")),
+            (r#"{"httpd":{"port":"8080"}}"#, Some("127.0.0.1:8080")),
+            (r#"{"httpd":{"listen":"10.0.0.1","port":""}}"#, Some("10.0.0.1:12368")),
+            (r#"{"other":1}"#, Some("127.0.0.1:12368")),
+            (r#"{"httpd":null}"#, Some("127.0.0.1:12368")),
+            (r#"{"httpd":{"port":"http"}}"#, None),
+            (r#"{"httpd":{"port":65536}}"#, None),
+            (r#"{"httpd":{"port":1.5}}"#, None),
+            (r#"{"httpd":{"listen":"device.example"}}"#, None),
+            ("{", None),
+        ] {
+            let got = Listen::from_bytes("test", text.as_bytes()).ok().map(|listen| listen.address().to_string());
+            assert_eq!(got.as_deref(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_value_has_its_own_source() {
+        let flag = Listen::from_texts("flag", None, Some("1")).unwrap();
+        let env = Listen::from_texts("env", Some("10.0.0.1"), Some("2")).unwrap();
+        let etc = Listen::from_texts("etc", Some("10.0.0.2"), None).unwrap();
+        assert_eq!(flag.or(env).or(etc).address().to_string(), "10.0.0.1:1");
+        assert_eq!(Listen::default().or(etc).address().to_string(), "10.0.0.2:12368");
+        assert_eq!(Listen::from_texts("env", Some(""), Some(" ")).unwrap(), Listen::default());
+    }
+}

@@ -1,0 +1,144 @@
+//! One connection from its first byte to its last: requests one after the other, the clocks between them, and
+//! an end that lets the client read why.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tokio::time::{sleep_until, timeout};
+
+use super::Endpoint;
+use super::connections::{Admitted, Connection, Phase};
+use super::guard::Arrival;
+use super::limits::Limits;
+use super::reply::Reply;
+use super::stop::{Stopping, either};
+use super::timed_io::TimedIo;
+
+/// A future of an answer; boxed, so that the connection can be moved while it runs.
+type Answering = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
+
+/// Bytes that one read of the socket brings at most. Larger ones would save little and cost every connection.
+const BUFFER: usize = 64 * 1024;
+
+/// Why a connection ends.
+enum End {
+    /// The protocol is at its end, or broken.
+    Finished,
+    /// A head took too long.
+    HeadTooSlow,
+    /// It was idle for too long, had to make room, or the server stops.
+    Unwanted,
+}
+
+/// Serves `stream` until it ends.
+pub async fn serve(stream: TcpStream, admitted: Admitted, endpoint: Arc<Endpoint>, stopping: Stopping) {
+    let connection = Arc::clone(&admitted.0);
+    let limits = endpoint.limits().clone();
+    let local = stream.local_addr().ok();
+    let io = TokioIo::new(TimedIo::new(stream, Arc::clone(&connection), &limits));
+    let service = {
+        let connection = Arc::clone(&connection);
+        service_fn(move |request: Request<Incoming>| -> Answering {
+            let begun = connection.begin();
+            let endpoint = Arc::clone(&endpoint);
+            let arrival =
+                Arrival { scheme: "http", local, peer: Some(connection.peer()), two_lengths: begun.two_lengths };
+            Box::pin(async move {
+                let reply = match begun.over_share {
+                    true => endpoint.refuse_share(&arrival),
+                    false => endpoint.handle(request, arrival).await,
+                };
+                let (head, body) = reply.into_parts();
+                Ok(Reply::from_parts(head, body.with_guard(Box::new(begun.in_progress))))
+            })
+        })
+    };
+    let mut protocol = http1::Builder::new()
+        // Ours are better informed: theirs doesn't tell an idle connection from a slow head.
+        .header_read_timeout(None)
+        .max_headers(limits.head_lines)
+        .max_header_size(limits.head_bytes)
+        .max_buf_size(BUFFER)
+        .serve_connection(io, service);
+
+    let end = {
+        let mut evicted = pin!(connection.evicted.notified());
+        let mut stopping = pin!(stopping.wait());
+        let mut graceful = false;
+        let mut clock = pin!(sleep_until(Instant::now().into()));
+        poll_fn(|cx| {
+            if let Poll::Ready(_broken_or_done) = protocol.poll_without_shutdown(cx) {
+                return Poll::Ready(End::Finished);
+            }
+            if evicted.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(End::Unwanted);
+            }
+            if !graceful && stopping.as_mut().poll(cx).is_ready() {
+                graceful = true;
+                Pin::new(&mut protocol).graceful_shutdown();
+                cx.waker().wake_by_ref();
+            }
+            let Some((deadline, end)) = deadline(&connection, &limits) else { return Poll::Pending };
+            if graceful {
+                return Poll::Ready(End::Unwanted);
+            }
+            if clock.deadline() != deadline.into() {
+                clock.as_mut().reset(deadline.into());
+            }
+            clock.as_mut().poll(cx).map(|()| end)
+        })
+        .await
+    };
+
+    let stream = protocol.into_parts().io.into_inner().into_stream();
+    match end {
+        End::Finished => linger(stream, &connection, &limits).await,
+        End::HeadTooSlow => {
+            // Nothing is on its way on this connection, so this is what the client reads, if it does.
+            let _ = stream.try_write(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+        End::Unwanted => {}
+    }
+    drop(admitted);
+}
+
+/// When the wait for a request head is over, and what then.
+fn deadline(connection: &Connection, limits: &Limits) -> Option<(Instant, End)> {
+    match connection.phase() {
+        Phase::Busy => None,
+        Phase::Waiting { begun: Some(begun), .. } => Some((begun + limits.head_time, End::HeadTooSlow)),
+        Phase::Waiting { since, begun: None } => Some((since + limits.idle_time, End::Unwanted)),
+    }
+}
+
+/// Ends our side and reads what the client still sends, for a while. Closing with unread bytes resets the
+/// connection, and with it the answer that the client hasn't read yet.
+async fn linger(mut stream: TcpStream, connection: &Connection, limits: &Limits) {
+    if poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)).await.is_err() {
+        return;
+    }
+    let drain = async {
+        let mut scrap = [0; 4096];
+        let mut left = limits.linger_bytes;
+        while left > 0 && stream.readable().await.is_ok() {
+            match stream.try_read(&mut scrap) {
+                Ok(0) => break,
+                Ok(n) => left = left.saturating_sub(n as u64),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+    };
+    let _ = timeout(limits.linger_time, either(connection.evicted.notified(), drain)).await;
+}

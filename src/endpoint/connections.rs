@@ -1,0 +1,255 @@
+//! Which connections there are, what each is doing, and which has to go when there are too many.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::limits::Limits;
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug)]
+pub enum Phase {
+    /// It has no complete request head yet: since the given instant, the head begun at the other.
+    Waiting { since: Instant, begun: Option<Instant> },
+    /// A request is being read, worked on or answered.
+    Busy,
+}
+
+/// One connection, as the registry, its task and its stream see it.
+#[derive(Debug)]
+pub struct Connection {
+    id: u32,
+    peer: IpAddr,
+    phase: Mutex<Phase>,
+    two_lengths: AtomicBool,
+    /// Told when the connection has to make room.
+    pub evicted: Notify,
+    registry: Arc<Registry>,
+}
+
+/// All connections of a server.
+#[derive(Debug)]
+pub struct Registry {
+    limits: Limits,
+    open: Mutex<Open>,
+    /// Told whenever a connection goes, or may be evicted from now on.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u32,
+    all: HashMap<u32, Arc<Connection>>,
+}
+
+/// Keeps its connection busy for as long as it lives.
+#[derive(Debug)]
+pub struct InProgress(Arc<Connection>);
+
+/// What is known when a request head is complete.
+#[derive(Debug)]
+pub struct Begun {
+    /// Keeps the connection busy.
+    pub in_progress: InProgress,
+    /// Its address has as many requests in progress as it may have, without this one.
+    pub over_share: bool,
+    /// The head had both a length and a transfer encoding.
+    pub two_lengths: bool,
+}
+
+/// Removes its connection from the registry when the task that serves it ends.
+#[derive(Debug)]
+pub struct Admitted(pub Arc<Connection>);
+
+impl Registry {
+    /// Nobody is connected.
+    pub fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { limits, open: Mutex::default(), changed: Notify::new() })
+    }
+
+    /// Makes room for a connection from `peer` and registers it. Waits while every connection is busy.
+    pub async fn admit(self: &Arc<Self>, peer: IpAddr) -> Admitted {
+        loop {
+            if let Some(connection) = self.try_admit(peer) {
+                return Admitted(connection);
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    fn try_admit(self: &Arc<Self>, peer: IpAddr) -> Option<Arc<Connection>> {
+        let mut open = self.lock();
+        if open.all.len() >= self.limits.connections {
+            let oldest = open.all.values().filter_map(|c| c.waiting_since().map(|since| (since, c.id)));
+            let (_, id) = oldest.min()?;
+            if let Some(connection) = open.all.remove(&id) {
+                connection.evicted.notify_one();
+            }
+        }
+        let id = open.next;
+        open.next = open.next.wrapping_add(1);
+        let connection = Arc::new(Connection {
+            id,
+            peer,
+            phase: Mutex::new(Phase::Waiting { since: Instant::now(), begun: None }),
+            two_lengths: AtomicBool::new(false),
+            evicted: Notify::new(),
+            registry: Arc::clone(self),
+        });
+        open.all.insert(id, Arc::clone(&connection));
+        Some(connection)
+    }
+
+    /// How many connections there are.
+    pub fn len(&self) -> usize {
+        self.lock().all.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits until there is none.
+    pub async fn emptied(&self) {
+        while !self.is_empty() {
+            self.changed.notified().await;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let registry = &self.0.registry;
+        registry.lock().all.remove(&self.0.id);
+        registry.changed.notify_one();
+    }
+}
+
+impl Connection {
+    /// Where it comes from.
+    pub fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// What it is doing.
+    pub fn phase(&self) -> Phase {
+        *self.lock()
+    }
+
+    /// Begins a request.
+    pub fn begin(self: &Arc<Self>) -> Begun {
+        let open = self.registry.lock();
+        let busy = open.all.values().filter(|c| c.peer == self.peer && c.id != self.id && c.waiting_since().is_none());
+        let over_share = busy.count() >= self.registry.limits.per_address;
+        drop(open);
+        *self.lock() = Phase::Busy;
+        let two_lengths = self.two_lengths.swap(false, Ordering::Relaxed);
+        Begun { in_progress: InProgress(Arc::clone(self)), over_share, two_lengths }
+    }
+
+    /// Bytes came in. Returns whether they may be the beginning of a head.
+    pub fn received(&self) -> Option<Head> {
+        match &mut *self.lock() {
+            Phase::Waiting { begun: begun @ None, .. } => {
+                *begun = Some(Instant::now());
+                Some(Head::Begins)
+            }
+            Phase::Waiting { .. } => Some(Head::Continues),
+            Phase::Busy => None,
+        }
+    }
+
+    /// Bytes of the last answer are still going out: the wait for the next request begins after them.
+    pub fn sent(&self) {
+        if let Phase::Waiting { since, begun: None } = &mut *self.lock() {
+            *since = Instant::now();
+        }
+    }
+
+    /// The head that is being read has both a length and a transfer encoding.
+    pub fn saw_two_lengths(&self) {
+        self.two_lengths.store(true, Ordering::Relaxed);
+    }
+
+    fn waiting_since(&self) -> Option<Instant> {
+        match self.phase() {
+            Phase::Waiting { since, .. } => Some(since),
+            Phase::Busy => None,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where in a request head received bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// They are its first.
+    Begins,
+    /// They are not.
+    Continues,
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        *self.0.lock() = Phase::Waiting { since: Instant::now(), begun: None };
+        self.0.registry.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn peer(last: u8) -> IpAddr {
+        Ipv4Addr::new(10, 0, 0, last).into()
+    }
+
+    fn registry(connections: usize, per_address: usize) -> Arc<Registry> {
+        Registry::new(Limits { connections, per_address, ..Limits::default() })
+    }
+
+    #[test]
+    fn the_longest_wait_makes_room_and_a_busy_one_never() {
+        let registry = registry(3, 10);
+        let admit = |n| Admitted(registry.try_admit(peer(n)).unwrap());
+        let (first, second, third) = (admit(1), admit(2), admit(3));
+        let busy = first.0.begin().in_progress;
+        let fourth = admit(4);
+        assert_eq!(registry.len(), 3);
+        assert!(!registry.lock().all.contains_key(&second.0.id), "the oldest that waits went");
+        let more: Vec<_> = [&third, &fourth].map(|c| c.0.begin().in_progress).into();
+        assert!(registry.try_admit(peer(5)).is_none(), "all are busy");
+        drop(more);
+        drop(busy);
+        assert!(registry.try_admit(peer(5)).is_some());
+        drop((first, second, third, fourth));
+        assert_eq!(registry.len(), 1);
+    }
+
+    #[test]
+    fn an_address_has_its_share_of_requests_not_of_connections() {
+        let registry = registry(10, 2);
+        let all: Vec<_> = (0..4).map(|_| registry.try_admit(peer(1)).unwrap()).collect();
+        let first = all[0].begin();
+        let second = all[1].begin();
+        assert_eq!([&first, &second].map(|b| b.over_share), [false, false]);
+        assert!(all[2].begin().over_share);
+        let other = registry.try_admit(peer(2)).unwrap();
+        assert!(!other.begin().over_share);
+        drop(first);
+        assert!(!all[2].begin().over_share);
+    }
+}

@@ -1,0 +1,244 @@
+//! `GET` and `HEAD` of an object's bytes: ranges, validators, and a body that reads ahead.
+//!
+//! An object's bytes never change, so its name is a strong entity tag. One range is served (RFC 9110 §14.2 lets
+//! a server ignore the header, which is what happens to several ranges and to units other than bytes).
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
+    HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE,
+};
+use hyper::{Method, Response, StatusCode};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::error::ApiError;
+use super::reply::{Reply, ReplyBody};
+use crate::state::ObjectId;
+
+/// Bytes of one read. Two are in memory: one being sent, one being read.
+const PIECE: usize = 128 * 1024;
+
+/// The bytes of a file from one position to another, read on the blocking pool, one piece ahead of the network.
+pub struct FileBody {
+    file: Arc<File>,
+    /// Where the next read begins.
+    position: u64,
+    end: u64,
+    /// Not yet handed out.
+    left: u64,
+    job: Option<JoinHandle<io::Result<Bytes>>>,
+    /// Buffers that the network is done with. Taking new ones for every piece would spread them over the heaps of
+    /// all threads of the pool.
+    spare: Spare,
+}
+
+type Spare = Arc<Mutex<Vec<Vec<u8>>>>;
+
+/// A piece of a file; its buffer comes back when the network has it.
+struct Piece {
+    buffer: Vec<u8>,
+    len: usize,
+    spare: Spare,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        self.buffer.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+}
+
+fn read(file: &File, position: u64, len: usize, spare: Spare) -> io::Result<Bytes> {
+    let buffer = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let mut piece = Piece { buffer: buffer.unwrap_or_default(), len, spare };
+    if piece.buffer.len() < len {
+        piece.buffer.resize(len, 0);
+    }
+    file.read_exact_at(piece.buffer.get_mut(..len).unwrap_or_default(), position)?;
+    Ok(Bytes::from_owner(piece))
+}
+
+impl FileBody {
+    /// Bytes `start..end` of `file`.
+    pub fn new(file: File, start: u64, end: u64) -> Self {
+        Self {
+            file: Arc::new(file),
+            position: start,
+            end,
+            left: end.saturating_sub(start),
+            job: None,
+            spare: Spare::default(),
+        }
+    }
+
+    /// How many bytes are still to come.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    fn start_read(&mut self) {
+        let piece = usize::try_from(self.end.saturating_sub(self.position)).map_or(PIECE, |left| left.min(PIECE));
+        if piece == 0 {
+            return;
+        }
+        let (file, position) = (Arc::clone(&self.file), self.position);
+        self.position += piece as u64;
+        let spare = Arc::clone(&self.spare);
+        self.job = Some(spawn_blocking(move || read(&file, position, piece, spare)));
+    }
+
+    /// The next piece. An error ends the connection: the length has been promised already.
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        if self.job.is_none() {
+            self.start_read();
+        }
+        let Some(job) = &mut self.job else { return Poll::Ready(None) };
+        let read = match Pin::new(job).poll(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(read) => read.map_err(io::Error::other).flatten(),
+        };
+        self.job = None;
+        if let Ok(data) = &read {
+            self.left = self.left.saturating_sub(data.len() as u64);
+            self.start_read();
+        }
+        Poll::Ready(Some(read))
+    }
+}
+
+/// What a `Range` header comes to for a representation of some size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ranged {
+    Whole,
+    Part(u64, u64),
+    Impossible,
+}
+
+/// `bytes=a-b`, `bytes=a-`, `bytes=-n`; anything else is ignored as RFC 9110 §14.2 has it.
+fn range(header: &str, size: u64) -> Ranged {
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        // More digits than fit are more than any size.
+        digits.then(|| text.parse().unwrap_or(u64::MAX))
+    };
+    let Some((unit, spec)) = header.split_once('=') else { return Ranged::Whole };
+    let Some((first, last)) = spec.trim().split_once('-') else { return Ranged::Whole };
+    if !unit.trim().eq_ignore_ascii_case("bytes") || spec.contains(',') {
+        return Ranged::Whole;
+    }
+    match (number(first), number(last)) {
+        (Some(first), Some(last)) if last < first => Ranged::Whole,
+        (Some(first), _) if first >= size => Ranged::Impossible,
+        (Some(first), Some(last)) => Ranged::Part(first, last.saturating_add(1).min(size)),
+        (Some(first), None) if last.is_empty() => Ranged::Part(first, size),
+        (None, Some(0)) if first.is_empty() => Ranged::Impossible,
+        (None, Some(_)) if first.is_empty() && size == 0 => Ranged::Impossible,
+        (None, Some(suffix)) if first.is_empty() => Ranged::Part(size.saturating_sub(suffix), size),
+        _ => Ranged::Whole,
+    }
+}
+
+/// Answers with the object's bytes, a part of them, or that the client has them already.
+pub fn answer(method: &Method, request: &HeaderMap, id: &ObjectId, file: File, size: u64) -> Result<Reply, ApiError> {
+    let etag = format!("\"{id}\"");
+    let mut reply = Response::new(ReplyBody::empty());
+    let headers = reply.headers_mut();
+    set(headers, ETAG, &etag);
+    set(headers, ACCEPT_RANGES, "bytes");
+    // The name is the hash of the bytes: whoever has them never needs to ask again.
+    set(headers, CACHE_CONTROL, "private, max-age=31536000, immutable");
+    if lists(request, IF_NONE_MATCH, &etag) {
+        *reply.status_mut() = StatusCode::NOT_MODIFIED;
+        return Ok(reply);
+    }
+    let valid = request.get(IF_RANGE).is_none_or(|value| value.as_bytes() == etag.as_bytes());
+    let wanted = match request.get(RANGE).and_then(|value| value.to_str().ok()) {
+        Some(header) if valid && method == Method::GET => range(header, size),
+        _ => Ranged::Whole,
+    };
+    let (start, end) = match wanted {
+        Ranged::Impossible => {
+            let message = format!("object {id} has {size} bytes, the range is not among them");
+            let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "bad-range", message);
+            return Err(error.content_range(size));
+        }
+        Ranged::Whole => (0, size),
+        Ranged::Part(start, end) => {
+            *reply.status_mut() = StatusCode::PARTIAL_CONTENT;
+            set(reply.headers_mut(), CONTENT_RANGE, &format!("bytes {start}-{}/{size}", end - 1));
+            (start, end)
+        }
+    };
+    set(reply.headers_mut(), CONTENT_TYPE, "application/octet-stream");
+    set(reply.headers_mut(), CONTENT_LENGTH, &(end - start).to_string());
+    if method == Method::GET {
+        *reply.body_mut() = ReplyBody::file(FileBody::new(file, start, end));
+    }
+    Ok(reply)
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// Whether a list of entity tags has ours; a weak one compares equal too (RFC 9110 §13.1.2).
+fn lists(request: &HeaderMap, name: HeaderName, etag: &str) -> bool {
+    request.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        value.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        use Ranged::*;
+        for (header, size, want) in [
+            ("bytes=0-0", 10, Part(0, 1)),
+            ("bytes=0-", 10, Part(0, 10)),
+            ("bytes=4-6", 10, Part(4, 7)),
+            ("bytes=4-99", 10, Part(4, 10)),
+            ("bytes=9-", 10, Part(9, 10)),
+            ("BYTES = 1-2", 10, Part(1, 3)),
+            ("bytes=-3", 10, Part(7, 10)),
+            ("bytes=-99", 10, Part(0, 10)),
+            ("bytes=0-99999999999999999999", 10, Part(0, 10)),
+            ("bytes=10-", 10, Impossible),
+            ("bytes=99999999999999999999-", 10, Impossible),
+            ("bytes=-0", 10, Impossible),
+            ("bytes=0-", 0, Impossible),
+            ("bytes=-1", 0, Impossible),
+            ("bytes=6-4", 10, Whole),
+            ("bytes=0-1,3-4", 10, Whole),
+            ("bytes=a-b", 10, Whole),
+            ("bytes=+1-2", 10, Whole),
+            ("bytes=1-x", 10, Whole),
+            ("bytes=-", 10, Whole),
+            ("lines=0-1", 10, Whole),
+            ("bytes", 10, Whole),
+            ("", 10, Whole),
+        ] {
+            assert_eq!(range(header, size), want, "{header} of {size}");
+        }
+    }
+}

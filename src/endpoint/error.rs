@@ -1,0 +1,231 @@
+//! Errors as clients see them, apart from what the log says.
+//!
+//! ```json
+//! {"error":"<what, on what, why>","code":422,"reason":"missing-objects","hint":"<what to do>",
+//!  "request-id":"5f0e6a1c-12","missing":[{"key":"app/root.squashfs","sha256":"…"}]}
+//! ```
+//!
+//! `reason` is a word that stays, for programs. The log has the cause under the same id; for failures of the
+//! device itself it is the only place that has it. A 401 or 403 always carries `WWW-Authenticate` and nothing is
+//! ever answered with a redirect: today's client loops or crashes on either (`hub.md` A1, B1).
+
+use hyper::StatusCode;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_RANGE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::reply::{self, Reply};
+use super::route::RouteError;
+use crate::device::DeviceError;
+use crate::state::{StateError, escape};
+
+/// A request that is not granted.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    reason: &'static str,
+    message: String,
+    hint: Option<String>,
+    cause: Option<String>,
+    details: Map<String, Value>,
+    headers: Vec<(hyper::header::HeaderName, HeaderValue)>,
+}
+
+#[derive(Serialize)]
+struct Wire<'a> {
+    error: &'a str,
+    code: u16,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+    #[serde(rename = "request-id")]
+    request_id: &'a str,
+    #[serde(flatten)]
+    details: &'a Map<String, Value>,
+}
+
+impl ApiError {
+    /// `message` says what failed, on what and why; `reason` is its stable word.
+    pub fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            reason,
+            message: message.into(),
+            hint: None,
+            cause: None,
+            details: Map::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// The device failed. Clients learn that and the request's id; the cause is for the log.
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the device failed to do this")
+            .hint("the log of the device has the cause under the request-id")
+            .cause(cause)
+    }
+
+    /// What the client can do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// What only the log says.
+    pub fn cause(mut self, cause: impl std::fmt::Display) -> Self {
+        self.cause = Some(cause.to_string());
+        self
+    }
+
+    /// One more member of the answer.
+    pub fn detail(mut self, name: &str, value: Value) -> Self {
+        self.details.insert(name.to_owned(), value);
+        self
+    }
+
+    /// `Allow` of a 405.
+    pub fn allow(mut self, methods: &'static str) -> Self {
+        self.headers.push((ALLOW, HeaderValue::from_static(methods)));
+        self
+    }
+
+    /// `Retry-After`, in seconds.
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.headers.push((RETRY_AFTER, HeaderValue::from(seconds)));
+        self
+    }
+
+    /// `Content-Range` of a 416.
+    pub fn content_range(mut self, size: u64) -> Self {
+        if let Ok(value) = HeaderValue::try_from(format!("bytes */{size}")) {
+            self.headers.push((CONTENT_RANGE, value));
+        }
+        self
+    }
+
+    /// The connection must not be used again.
+    pub fn close(mut self) -> Self {
+        self.headers.push((CONNECTION, HeaderValue::from_static("close")));
+        self
+    }
+
+    /// The status it is answered with.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What the log says.
+    pub fn log_text(&self) -> String {
+        match &self.cause {
+            Some(cause) => format!("{}: {cause}", self.reason),
+            None => format!("{}: {}", self.reason, self.message),
+        }
+    }
+
+    /// The answer. `challenge` is what `WWW-Authenticate` says where one is due.
+    pub fn into_reply(self, request_id: &str, challenge: &str) -> Reply {
+        let wire = Wire {
+            error: &self.message,
+            code: self.status.as_u16(),
+            reason: self.reason,
+            hint: self.hint.as_deref(),
+            request_id,
+            details: &self.details,
+        };
+        let mut reply = reply::json(self.status, &wire);
+        for (name, value) in self.headers {
+            reply.headers_mut().insert(name, value);
+        }
+        if matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            let value = HeaderValue::try_from(challenge)
+                .unwrap_or_else(|_| HeaderValue::from_static("JWT realm=\"pantahub services\""));
+            reply.headers_mut().insert(WWW_AUTHENTICATE, value);
+        }
+        reply
+    }
+}
+
+impl From<RouteError> for ApiError {
+    fn from(error: RouteError) -> Self {
+        let message = error.to_string();
+        match error {
+            RouteError::NotFound => Self::new(StatusCode::NOT_FOUND, "not-found", message)
+                .hint("a client begins at /cgi-bin/pvr/.pvrremote"),
+            RouteError::BadPath(_) => Self::new(StatusCode::BAD_REQUEST, "bad-path", message),
+            RouteError::BadObjectName => Self::new(StatusCode::BAD_REQUEST, "bad-object-name", message),
+            RouteError::NotAllowed(allow) => {
+                Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message).allow(allow)
+            }
+            RouteError::UnknownMethod => Self::new(StatusCode::NOT_IMPLEMENTED, "unknown-method", message),
+        }
+    }
+}
+
+impl From<StateError> for ApiError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Findings(findings) => {
+                let list = serde_json::to_value(&findings).unwrap_or_default();
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-state", "the state has keys that cannot be used")
+                    .hint("nothing was changed; findings names every key and why")
+                    .detail("findings", list)
+            }
+            other => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-state", other.to_string()).hint("nothing was changed")
+            }
+        }
+    }
+}
+
+/// The one place where what the device says becomes a status.
+impl From<DeviceError> for ApiError {
+    fn from(error: DeviceError) -> Self {
+        use DeviceError as E;
+        match error {
+            E::NoSuchRevision(name) => {
+                Self::new(StatusCode::NOT_FOUND, "no-such-revision", format!("there is no revision {}", escape(&name)))
+                    .hint("GET steps lists them")
+            }
+            E::NoCurrent => {
+                Self::new(StatusCode::NOT_FOUND, "no-current-revision", "no revision is current here").hint("post one")
+            }
+            E::NoSuchObject(id) => {
+                Self::new(StatusCode::NOT_FOUND, "no-such-object", format!("there is no intact object {id}"))
+                    .hint("announce it with POST objects, then upload it")
+            }
+            E::Missing(list) => {
+                let missing = list.iter().map(|(key, id)| json!({"key": key.as_str(), "sha256": id.to_string()}));
+                Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "missing-objects",
+                    format!("{} objects of the state are not here, or not intact", list.len()),
+                )
+                .hint("upload those under missing and post again")
+                .detail("missing", missing.collect())
+            }
+            E::Exists(name) => Self::new(
+                StatusCode::CONFLICT,
+                "revision-exists",
+                format!("revision {name} exists with another state, and has been run or is a rollback point"),
+            )
+            .hint("choose another name with --rev locals/<name>"),
+            E::Running(name) => Self::new(
+                StatusCode::CONFLICT,
+                "revision-running",
+                format!("revision {name} is running and cannot be changed"),
+            )
+            .hint("choose another name with --rev locals/<name>"),
+            E::Full(cause) => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "no-space",
+                "there is not enough space on the device for this",
+            )
+            .hint("pvr-agent gc removes what no revision needs")
+            .cause(cause),
+            E::WrongHash(text) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong-sha256", text),
+            E::WrongSize(text) => Self::new(StatusCode::BAD_REQUEST, "wrong-length", text),
+            E::TooLong(text) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", text),
+            E::Failed(cause) => Self::internal(cause),
+        }
+    }
+}

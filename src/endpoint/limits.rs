@@ -1,0 +1,133 @@
+//! What one client, and all of them together, may take of the device.
+
+use std::time::Duration;
+
+/// The limits of the endpoint. [`Limits::default`] is meant for a small device: it bounds memory to a few MiB
+/// for well-behaved traffic, and to tens of MiB under attack.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Open connections in all. When all are taken, the one that has waited longest for a complete request
+    /// head makes room for the new one; when every one of them has a request in progress, new ones wait in
+    /// the kernel's backlog.
+    pub connections: usize,
+    /// Connections of one address that have a request in progress. One more is answered 503. Idle
+    /// connections don't count: a browser or a proxy keeps several.
+    pub per_address: usize,
+    /// Bytes of a request head; 431 above.
+    pub head_bytes: usize,
+    /// Header lines of a request; 431 above.
+    pub head_lines: usize,
+    /// From the first byte of a request head to its last; 408 after that.
+    pub head_time: Duration,
+    /// From the end of an answer (or the opening of the connection) to the first byte of the next request;
+    /// the connection is closed silently after that. Clients that keep connections re-open them.
+    pub idle_time: Duration,
+    /// Silence in the middle of a body, sent or received; 408 (or, when sending, the end) after that.
+    pub stall_time: Duration,
+    /// What a body may take at least, whatever its rate. See [`Limits::min_rate`].
+    pub grace: Duration,
+    /// Bytes per second that a body has to keep up after the grace time, in either direction. Only time
+    /// spent waiting for the network counts, never our own disk.
+    pub min_rate: u32,
+    /// Bytes of a state. The envelope of a post may add [`Limits::envelope_bytes`]; 413 above.
+    pub state_bytes: usize,
+    /// Bytes of the record that announces an object, and of everything in a post that is not the state.
+    pub envelope_bytes: usize,
+    /// Depth of nested JSON; 400 above.
+    pub json_depth: usize,
+    /// Bytes of all bodies that are held whole (states, records) at one time; 503 above.
+    pub held_bytes: usize,
+    /// Bytes of one object. Space is checked anyway; this is for whoever wants a lower bar.
+    pub object_bytes: u64,
+    /// After a refusal, how long a client may go on sending what it had begun to send. Closing at once would
+    /// reset the connection, and a client that is still writing never sees why.
+    pub linger_time: Duration,
+    /// And how many bytes of that are read and thrown away.
+    pub linger_bytes: u64,
+    /// What is in flight has this long to end after the first signal.
+    pub shutdown_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            per_address: 96,
+            head_bytes: 16 * 1024,
+            head_lines: 64,
+            head_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(60),
+            stall_time: Duration::from_secs(30),
+            grace: Duration::from_secs(30),
+            min_rate: 512,
+            state_bytes: 2 * 1024 * 1024,
+            envelope_bytes: 64 * 1024,
+            json_depth: 512,
+            held_bytes: 16 * 1024 * 1024,
+            object_bytes: u64::MAX,
+            linger_time: Duration::from_secs(2),
+            linger_bytes: 8 * 1024 * 1024,
+            shutdown_time: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How long a transfer may still wait for its peer: the grace time, less what it has waited, plus what its bytes
+/// have earned, and never more than the grace time.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    stall: Duration,
+    grace: Duration,
+    left: Duration,
+    min_rate: u32,
+}
+
+impl Allowance {
+    /// A new transfer.
+    pub fn new(limits: &Limits) -> Self {
+        Self { stall: limits.stall_time, grace: limits.grace, left: limits.grace, min_rate: limits.min_rate.max(1) }
+    }
+
+    /// How long the next wait may take.
+    pub fn next_wait(&self) -> Duration {
+        self.stall.min(self.left)
+    }
+
+    /// Charges a wait, and credits the bytes that it brought.
+    pub fn account(&mut self, waited: Duration, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let earned = Duration::from_secs(u64::from(bytes)) / self.min_rate;
+        // What is earned doesn't pile up: whoever was fast at first may not dawdle for hours afterwards.
+        self.left = self.left.saturating_sub(waited).saturating_add(earned).min(self.grace);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transfer_below_the_minimum_rate_runs_out_of_time() {
+        let limits = Limits {
+            stall_time: Duration::from_secs(30),
+            grace: Duration::from_secs(10),
+            min_rate: 100,
+            ..Limits::default()
+        };
+        let mut slow = Allowance::new(&limits);
+        for _ in 0..20 {
+            slow.account(Duration::from_secs(1), 50);
+        }
+        assert!(slow.next_wait() < Duration::from_secs(1));
+
+        let mut enough = Allowance::new(&limits);
+        for _ in 0..1000 {
+            enough.account(Duration::from_secs(1), 100);
+        }
+        assert_eq!(enough.next_wait(), Duration::from_secs(10));
+
+        let mut fast = Allowance::new(&limits);
+        fast.account(Duration::from_secs(1), 1 << 20);
+        assert_eq!(fast.next_wait(), Duration::from_secs(10), "what is earned doesn't pile up");
+    }
+}

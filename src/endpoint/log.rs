@@ -1,0 +1,275 @@
+//! The log: one line per request and per event, on standard error, as text or JSON.
+//!
+//! ```text
+//! 2026-11-23T12:00:00Z info 192.168.1.5 PUT /cgi-bin/pvr/objects/…/blob 200 41ms id=5f0e6a1c-12
+//! {"time":"2026-11-23T12:00:00Z","level":"info","peer":"192.168.1.5","method":"PUT",…}
+//! ```
+//!
+//! Whatever came from outside is escaped before it becomes part of a line.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::state::escape;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Ordinary.
+    Info,
+    /// Something an operator may want to change.
+    Warn,
+    /// Something failed that should not have.
+    Error,
+}
+
+impl Level {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// One answered request.
+#[derive(Debug)]
+pub struct Answered<'a> {
+    /// Where it came from, if from a socket.
+    pub peer: Option<IpAddr>,
+    /// As sent.
+    pub method: &'a str,
+    /// As sent, without the query: a query may hold what is nobody's business.
+    pub path: &'a str,
+    /// What was answered.
+    pub status: u16,
+    /// From the complete head to the head of the answer.
+    pub took: Duration,
+    /// Also in the answer, if it was an error.
+    pub request_id: &'a str,
+    /// Why it was refused or failed, for whoever reads the log.
+    pub cause: Option<&'a str>,
+}
+
+/// Where log lines go.
+pub struct Log {
+    format: Format,
+    out: Mutex<Box<dyn Write + Send>>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    level: Level,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ms: Option<u64>,
+    #[serde(rename = "request-id", skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+}
+
+impl Log {
+    /// To standard error.
+    pub fn stderr(format: Format) -> Self {
+        Self::to(format, Box::new(std::io::stderr()))
+    }
+
+    /// To anything that can be written to.
+    pub fn to(format: Format, out: Box<dyn Write + Send>) -> Self {
+        Self { format, out: Mutex::new(out) }
+    }
+
+    /// Something happened that belongs to no request.
+    pub fn note(&self, level: Level, message: &str) {
+        let time = rfc3339(SystemTime::now());
+        match self.format {
+            Format::Text => self.write(format!("{time} {} {}", level.word(), escape(message))),
+            Format::Json => self.json(&Line {
+                time,
+                level,
+                peer: None,
+                method: None,
+                path: None,
+                status: None,
+                ms: None,
+                request_id: None,
+                message: Some(message),
+            }),
+        }
+    }
+
+    /// A request was answered.
+    pub fn answered(&self, request: &Answered<'_>) {
+        let level = if request.status >= 500 && request.status != 507 { Level::Error } else { Level::Info };
+        let time = rfc3339(SystemTime::now());
+        let ms = u64::try_from(request.took.as_millis()).unwrap_or(u64::MAX);
+        match self.format {
+            Format::Text => {
+                let peer = request.peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string());
+                let mut line = format!(
+                    "{time} {} {peer} {} {} {} {ms}ms id={}",
+                    level.word(),
+                    escape(request.method),
+                    escape(request.path),
+                    request.status,
+                    request.request_id,
+                );
+                if let Some(cause) = request.cause {
+                    line.push_str(": ");
+                    line.push_str(&escape(cause));
+                }
+                self.write(line);
+            }
+            Format::Json => self.json(&Line {
+                time,
+                level,
+                peer: request.peer,
+                method: Some(request.method),
+                path: Some(request.path),
+                status: Some(request.status),
+                ms: Some(ms),
+                request_id: Some(request.request_id),
+                message: request.cause,
+            }),
+        }
+    }
+
+    /// JSON escapes control characters by itself; what else could act on a terminal (DEL, C1, direction marks)
+    /// is turned into `\u` escapes here.
+    fn json(&self, line: &Line<'_>) {
+        let Ok(text) = serde_json::to_string(line) else { return };
+        let mut out = String::with_capacity(text.len());
+        for c in text.chars() {
+            let mut units = [0u16; 2];
+            match c {
+                '\u{7f}'..='\u{9f}'
+                | '\u{61c}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}' => {
+                    for unit in c.encode_utf16(&mut units) {
+                        out.push_str(&format!("\\u{unit:04x}"));
+                    }
+                }
+                c => out.push(c),
+            }
+        }
+        self.write(out);
+    }
+
+    fn write(&self, mut line: String) {
+        line.push('\n');
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        // A log that cannot be written is no reason to stop serving.
+        let _ = out.write_all(line.as_bytes());
+    }
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("format", &self.format).finish_non_exhaustive()
+    }
+}
+
+/// A time as `2026-11-23T12:00:00Z`.
+pub fn rfc3339(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March have their odd day at the end; an era is 400 of them.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year_of_era + carry;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: Format) -> String {
+        let sink = Sink::default();
+        Log::to(format, Box::new(sink.clone())).answered(&Answered {
+            peer: None,
+            method: "GET",
+            path: "/a\u{1b}[31m\nforged line",
+            status: 404,
+            took: Duration::from_millis(3),
+            request_id: "x-1",
+            cause: Some("no\u{202e}thing\u{9b}"),
+        });
+        let bytes = sink.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_line_stays_one_line_and_acts_on_no_terminal() {
+        for format in [Format::Text, Format::Json] {
+            let line = logged(format);
+            assert_eq!(line.matches('\n').count(), 1, "{line}");
+            assert!(!line.trim_end().contains(char::is_control), "{line}");
+            assert!(!line.contains('\u{202e}'), "{line}");
+        }
+        let value: serde_json::Value = serde_json::from_str(&logged(Format::Json)).unwrap();
+        assert_eq!(value["message"], "no\u{202e}thing\u{9b}");
+        assert_eq!(value["status"], 404);
+    }
+
+    #[test]
+    fn times_are_utc_dates() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_798_761_600, "2027-01-01T00:00:00Z"),
+            (4_107_542_399, "2100-02-28T23:59:59Z"),
+        ] {
+            assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The device endpoint: what `pvr clone 1.2.3.4` and `pvr post` talk to on port 12368.
+//!
+//! Below `/cgi-bin/pvr` (`hub.md` B5):
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET .pvrremote`, `steps/<rev>/.pvrremote` | where everything is: [`remote`] |
+//! | `GET json`, `PUT json`, `GET steps/<rev>/json` | states: [`steps`] |
+//! | `GET` of the base, `steps`, `steps/<rev>`, `steps/<rev>/progress`; `POST steps` | revisions: [`steps`] |
+//! | `GET`, `POST objects`, `GET objects/<sha>` | objects: [`objects`] |
+//! | `GET`, `HEAD`, `PUT objects/<sha>/blob` | their bytes: [`download`], [`upload`] |
+//! | `GET status` | [`status`] |
+//!
+//! A request comes from a socket ([`server`], [`connection`]) or from anything else that can make a
+//! [`hyper::Request`] and an [`Arrival`] of it: [`Endpoint::handle`] knows neither sockets nor processes. It passes
+//! the [`guard`], becomes a [`route::Route`], and is answered from the [`Device`], whose functions all run on the
+//! blocking pool. One thread waits for all clients; memory is bounded by [`Limits`].
+
+mod body;
+pub mod config;
+mod connection;
+mod connections;
+mod download;
+pub mod error;
+pub mod guard;
+pub mod limits;
+pub mod log;
+mod objects;
+pub mod public;
+mod publish;
+mod remote;
+pub mod reply;
+pub mod route;
+pub mod server;
+mod status;
+mod steps;
+pub mod stop;
+mod timed_io;
+mod upload;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Body;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Request, StatusCode};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::device::{Device, DeviceError};
+use body::{BodyReader, BoxError};
+use error::ApiError;
+pub use guard::{Arrival, Base, Hosts};
+pub use limits::Limits;
+use log::{Answered, Log};
+use publish::Publisher;
+use reply::Reply;
+use route::Route;
+pub use server::{Ended, run};
+pub use stop::Stop;
+
+/// The router and everything it answers from.
+#[derive(Debug)]
+pub struct Endpoint {
+    device: Arc<Device>,
+    limits: Limits,
+    hosts: Hosts,
+    log: Log,
+    warnings: Vec<String>,
+    publisher: Arc<Publisher>,
+    held: Semaphore,
+    posting: Semaphore,
+    /// Different for every start, so that ids of two runs in one log don't meet.
+    run: u32,
+    requests: AtomicU32,
+}
+
+impl Endpoint {
+    /// Answers for `device`. `warnings` is what `status` says besides.
+    pub fn new(device: Device, limits: Limits, hosts: Hosts, log: Log, warnings: Vec<String>) -> Self {
+        let device = Arc::new(device);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mixed =
+            now.as_secs().wrapping_mul(1_000_003) ^ u64::from(now.subsec_nanos()) ^ u64::from(std::process::id());
+        Self {
+            publisher: Publisher::new(Arc::clone(&device)),
+            held: Semaphore::new(limits.held_bytes.min(Semaphore::MAX_PERMITS)),
+            posting: Semaphore::new(1),
+            run: mixed as u32,
+            requests: AtomicU32::new(0),
+            device,
+            limits,
+            hosts,
+            log,
+            warnings,
+        }
+    }
+
+    /// Answers one request.
+    pub async fn handle<B>(&self, request: Request<B>, arrival: Arrival) -> Reply
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (head, body) = request.into_parts();
+        let body = BodyReader::new(body.map_err(Into::into).boxed_unsync(), &self.limits);
+        self.answer(head, body, arrival).await
+    }
+
+    async fn answer(&self, head: Parts, mut body: BodyReader, arrival: Arrival) -> Reply {
+        let started = Instant::now();
+        let request_id = self.request_id();
+        let (challenge, answered) = match self.hosts.base(&head, &arrival) {
+            Err(error) => (String::new(), Err(error)),
+            Ok(base) => (base.challenge(), self.route(&head, &mut body, &base).await),
+        };
+        let cause = answered.as_ref().err().map(ApiError::log_text);
+        let mut reply = answered.unwrap_or_else(|error| error.into_reply(&request_id, &challenge));
+        if !body.is_finished() {
+            // What is left of the body is not the next request.
+            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.log.answered(&Answered {
+            peer: arrival.peer,
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            status: reply.status().as_u16(),
+            took: started.elapsed(),
+            request_id: &request_id,
+            cause: cause.as_deref(),
+        });
+        reply
+    }
+
+    async fn route(&self, head: &Parts, body: &mut BodyReader, base: &Base) -> Result<Reply, ApiError> {
+        self.hosts.check_origin(head, base)?;
+        match Route::parse(&head.method, head.uri.path())? {
+            Route::Remote(rev) => self.remote(rev, base).await,
+            Route::State(rev) => self.state(rev).await,
+            Route::PutState => self.put_state(body).await,
+            Route::Objects => self.objects().await,
+            Route::Announce => self.announce(body, base).await,
+            Route::Object(id) => self.object(id, base).await,
+            Route::PutBlob(id) => self.put_blob(id, size_of(head)?, body).await,
+            Route::Blob(id) => {
+                let (file, size) = self.blocking(move |device| device.open_object(&id)).await?;
+                download::answer(&head.method, &head.headers, &id, file, size)
+            }
+            Route::Steps => self.steps().await,
+            Route::PostStep => self.post_step(body).await,
+            Route::Step(rev) => self.step(rev).await,
+            Route::Progress(rev) => self.progress(rev).await,
+            Route::Status => self.status().await,
+        }
+    }
+
+    /// Answers a request of an address that has too many in progress.
+    fn refuse_share(&self, arrival: &Arrival) -> Reply {
+        let request_id = self.request_id();
+        let message = "this address has too many requests in progress";
+        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).retry_after(1).close();
+        self.log.note(
+            log::Level::Warn,
+            &format!("{}: {message}", arrival.peer.map_or_else(String::new, |p| p.to_string())),
+        );
+        error.into_reply(&request_id, "")
+    }
+
+    /// Runs something that blocks where blocking is fine.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Device) -> Result<T, DeviceError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let device = Arc::clone(&self.device);
+        match spawn_blocking(move || work(&device)).await {
+            Ok(outcome) => outcome.map_err(ApiError::from),
+            Err(error) => Err(ApiError::internal(error)),
+        }
+    }
+
+    fn request_id(&self) -> String {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        format!("{:08x}-{number}", self.run)
+    }
+
+    /// What it answers from.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn shared_device(&self) -> Arc<Device> {
+        Arc::clone(&self.device)
+    }
+
+    /// What clients may take.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Where it logs.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    fn publisher(&self) -> &Arc<Publisher> {
+        &self.publisher
+    }
+
+    fn held(&self) -> &Semaphore {
+        &self.held
+    }
+
+    fn posting(&self) -> &Semaphore {
+        &self.posting
+    }
+}
+
+/// The `size` of an upload's URL.
+fn size_of(head: &Parts) -> Result<Option<u64>, ApiError> {
+    let query = head.uri.query().unwrap_or_default();
+    let mut sizes = query.split('&').filter_map(|pair| pair.strip_prefix("size="));
+    match (sizes.next(), sizes.next()) {
+        (None, _) => Ok(None),
+        (Some(size), None) if objects::decimal(size).is_some() => Ok(objects::decimal(size)),
+        _ => {
+            Err(ApiError::new(StatusCode::BAD_REQUEST, "bad-size", "the size in the URL is no number of bytes").close())
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The socket: accepting, and stopping without cutting anybody off.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tokio::time::{sleep, timeout};
+
+use super::Endpoint;
+use super::connection;
+use super::connections::Registry;
+use super::log::Level;
+use super::stop::{Either, Stop, either};
+
+/// Threads for what blocks: hashing, writing, syncing. They come and go; one job is short or rare.
+const BLOCKING_THREADS: usize = 8;
+
+/// Stack of each: a state may be nested as deep as its limit allows, and the parser follows.
+const BLOCKING_STACK: usize = 2 * 1024 * 1024;
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything in flight was finished.
+    Drained,
+    /// Something was cut off: asked twice, or out of time.
+    Cut,
+}
+
+/// Serves on `listener` until asked to stop. With `signals`, SIGTERM and SIGINT ask.
+pub fn run(listener: std::net::TcpListener, endpoint: Arc<Endpoint>, stop: Stop, signals: bool) -> io::Result<Ended> {
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_stack_size(BLOCKING_STACK)
+        .thread_name("pvr-agent-disk")
+        .build()?;
+    let ended = runtime.block_on(async {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        if signals {
+            tokio::spawn(stop.clone().on_signals());
+        }
+        Ok(serve(listener, endpoint, stop).await)
+    });
+    // Jobs that still run hold nothing that the next start doesn't clean up.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(listener: TcpListener, endpoint: Arc<Endpoint>, stop: Stop) -> Ended {
+    let registry = Registry::new(endpoint.limits().clone());
+    let stopping = stop.stopping();
+    let accepting = async {
+        loop {
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors or memory, or the client has gone already. Waiting frees some.
+                    endpoint.log().note(Level::Warn, &format!("failed to accept a connection: {error}"));
+                    sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let admitted = registry.admit(peer.ip().to_canonical()).await;
+            // Answers go out in one write or are large: waiting to fill a segment only delays them.
+            let _ = stream.set_nodelay(true);
+            tokio::spawn(connection::serve(stream, admitted, Arc::clone(&endpoint), stopping.clone()));
+        }
+    };
+    if let Either::First(never) = either(accepting, stopping.clone().wait()).await {
+        return never;
+    }
+    drop(listener);
+    let draining = either(timeout(endpoint.limits().shutdown_time, registry.emptied()), stopping.clone().wait_twice());
+    match draining.await {
+        Either::First(Ok(())) => Ended::Drained,
+        Either::First(Err(_)) | Either::Second(()) => Ended::Cut,
+    }
+}

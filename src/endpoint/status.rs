@@ -1,0 +1,65 @@
+//! `GET status`: what runs here and how the device is.
+
+use hyper::StatusCode;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Endpoint;
+use super::error::ApiError;
+use super::reply::{self, Reply};
+
+#[derive(Serialize)]
+struct Report<'a> {
+    version: &'static str,
+    /// The running revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    running: Option<String>,
+    #[serde(rename = "state-sha", skip_serializing_if = "Option::is_none")]
+    state_sha: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<&'a RawValue>,
+    backend: &'static str,
+    #[serde(rename = "trail-id")]
+    trail_id: &'a str,
+    storage: Space,
+    /// The revision that is being installed or tested, if any.
+    #[serde(rename = "update-in-progress")]
+    update: Option<String>,
+    warnings: &'a [String],
+}
+
+/// Bytes.
+#[derive(Serialize)]
+struct Space {
+    total: u64,
+    free: u64,
+    /// Never given to uploads.
+    reserved: u64,
+    /// What a collection would set free; null while nobody could look.
+    reclaimable: Option<u64>,
+}
+
+impl Endpoint {
+    pub(super) async fn status(&self) -> Result<Reply, ApiError> {
+        let status = self.blocking(|device| device.status()).await?;
+        let progress: Option<Box<RawValue>> =
+            status.progress.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+        let report = Report {
+            version: env!("CARGO_PKG_VERSION"),
+            running: status.running,
+            state_sha: status.state_sha.map(|sha| sha.to_string()),
+            progress: progress.as_deref(),
+            backend: status.backend,
+            trail_id: self.device().trail_id(),
+            storage: Space {
+                total: status.space.total,
+                free: status.space.free,
+                reserved: status.space.reserved,
+                reclaimable: status.reclaimable,
+            },
+            update: status.update,
+            warnings: self.warnings(),
+        };
+        Ok(reply::json(StatusCode::OK, &report))
+    }
+}

@@ -1,0 +1,175 @@
+//! A TCP stream that tells its connection what it sees and gives up on a peer that takes nothing.
+//!
+//! Reading has no clock of its own: what a wait for bytes means depends on whether a head or a body is due, so
+//! the connection's task and the body's reader time it. Writing has: a peer that doesn't take its answer at the
+//! minimum rate loses the connection.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+
+use super::connections::{Connection, Head};
+use super::limits::{Allowance, Limits};
+
+/// See the module.
+pub struct TimedIo {
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    scan: HeadScan,
+    allowance: Allowance,
+    blocked: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl TimedIo {
+    /// Wraps `stream`.
+    pub fn new(stream: TcpStream, connection: Arc<Connection>, limits: &Limits) -> Self {
+        let allowance = Allowance::new(limits);
+        Self { stream, connection, scan: HeadScan::default(), allowance, blocked: None }
+    }
+
+    /// The stream alone.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        match self.connection.received() {
+            Some(Head::Begins) => self.scan = HeadScan::default(),
+            Some(Head::Continues) => {}
+            None => return,
+        }
+        if self.scan.feed(bytes) {
+            self.connection.saw_two_lengths();
+        }
+    }
+
+    fn written(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match result {
+            Poll::Ready(Ok(n)) => {
+                let waited = self.blocked.take().map_or_else(Default::default, |(since, _)| since.elapsed());
+                self.allowance.account(waited, n);
+                self.connection.sent();
+                Poll::Ready(Ok(n))
+            }
+            Poll::Ready(error) => Poll::Ready(error),
+            Poll::Pending => {
+                let wait = self.allowance.next_wait();
+                let (_, timer) = self.blocked.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(wait))));
+                timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+}
+
+impl AsyncRead for TimedIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Poll::Ready(Ok(())) = &read
+            && buf.filled().len() > before
+        {
+            self.received(&buf.filled()[before..]);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for TimedIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.written(cx, result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.written(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Looks for a head with both `Content-Length` and `Transfer-Encoding` in the raw bytes: the parser drops the
+/// length of such a head, so afterwards nobody can tell. (A head that came pipelined behind a body isn't seen
+/// here. The parser goes by its encoding alone then and closes the connection after the answer, which is what
+/// RFC 9112 §6.1 demands at least.)
+#[derive(Debug, Default)]
+struct HeadScan {
+    /// The beginning of the current line, lower case; long enough for either name and its colon.
+    line: [u8; 18],
+    len: usize,
+    begun: bool,
+    done: bool,
+    length: bool,
+    encoding: bool,
+}
+
+impl HeadScan {
+    /// Takes more bytes; whether both have been seen.
+    fn feed(&mut self, bytes: &[u8]) -> bool {
+        for byte in bytes {
+            match byte {
+                _ if self.done => break,
+                b'\n' => {
+                    let line = &self.line[..self.len];
+                    self.length |= line.starts_with(b"content-length:");
+                    self.encoding |= line.starts_with(b"transfer-encoding:");
+                    // Empty lines before the request line are allowed.
+                    self.done = self.begun && self.len == 0;
+                    self.begun |= self.len > 0;
+                    self.len = 0;
+                }
+                b'\r' => {}
+                byte => {
+                    if let Some(place) = self.line.get_mut(self.len) {
+                        *place = byte.to_ascii_lowercase();
+                        self.len += 1;
+                    }
+                }
+            }
+        }
+        self.length && self.encoding
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::HeadScan;
+
+    #[test]
+    fn two_lengths_are_seen_however_the_bytes_arrive() {
+        for (head, both) in [
+            ("PUT / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", true),
+            ("\r\nPUT / HTTP/1.1\ntransfer-ENCODING:chunked\ncontent-LENGTH:1\n\n", true),
+            ("PUT / HTTP/1.1\r\nContent-Length: 1\r\n\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+            ("PUT /content-length: HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+            ("PUT / HTTP/1.1\r\nX: content-length:\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+        ] {
+            for step in [1, 2, 7, head.len()] {
+                let mut scan = HeadScan::default();
+                head.as_bytes().chunks(step).for_each(|piece| _ = scan.feed(piece));
+                let seen = scan.feed(b"");
+                assert_eq!(seen, both, "{head:?} by {step}");
+            }
+        }
+    }
+}

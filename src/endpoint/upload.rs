@@ -1,0 +1,129 @@
+//! `PUT objects/<sha>/blob`: from the network to a nameless file, hashed on the way.
+//!
+//! The network is read while the disk writes: what has come in the meantime is handed over in one job. A thread
+//! of the pool is never kept waiting for the network, and at most [`AHEAD`] bytes wait for the disk.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::Endpoint;
+use super::body::BodyReader;
+use super::error::ApiError;
+use super::reply::{self, Reply};
+use crate::device::DeviceError;
+use crate::state::ObjectId;
+use crate::store::Writer;
+
+/// Bytes that may wait while others are written.
+const AHEAD: usize = 128 * 1024;
+
+/// And in how many pieces: each keeps a whole read buffer alive, however small it is.
+const PIECES: usize = 32;
+
+type Job = JoinHandle<Result<Writer, DeviceError>>;
+
+/// What happens first.
+enum Event {
+    Written(Result<Writer, DeviceError>),
+    Data(Result<Option<Bytes>, ApiError>),
+}
+
+impl Endpoint {
+    /// Takes an object in. `size` is what its announcement declared, if the URL says so.
+    pub(super) async fn put_blob(
+        &self,
+        id: ObjectId,
+        size: Option<u64>,
+        body: &mut BodyReader,
+    ) -> Result<Reply, ApiError> {
+        let size = declared(size, body)?;
+        if size > self.limits().object_bytes {
+            let message = format!("object {id} has {size} bytes, more than this device takes");
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "object-too-large", message).close());
+        }
+        let writer = self.blocking(move |device| device.begin_upload(id, size)).await?;
+        let writer = match receive(writer, body).await {
+            Ok(writer) => writer,
+            Err((error, writer)) => {
+                // Giving a large file back to the file system takes its time.
+                spawn_blocking(move || drop(writer));
+                return Err(error);
+            }
+        };
+        let sealed = self.blocking(move |device| device.finish_upload(writer)).await?;
+        self.publisher().publish(sealed).await?;
+        Ok(reply::empty(StatusCode::OK))
+    }
+}
+
+/// How many bytes have to come. The length of the request and that of the announcement must not disagree.
+fn declared(announced: Option<u64>, body: &BodyReader) -> Result<u64, ApiError> {
+    match (announced, body.declared()) {
+        (Some(announced), Some(length)) if announced != length => {
+            let message = format!("the body has {length} bytes, the announced object {announced}");
+            Err(ApiError::new(StatusCode::BAD_REQUEST, "wrong-length", message).close())
+        }
+        (Some(size), _) | (None, Some(size)) => Ok(size),
+        (None, None) => {
+            let message = "the length of the object is not known before it comes";
+            Err(ApiError::new(StatusCode::LENGTH_REQUIRED, "length-required", message)
+                .hint("send Content-Length, or use the signed-puturl that announcing the object returns")
+                .close())
+        }
+    }
+}
+
+/// Moves the body into the writer. With the error comes what is left of the writer.
+async fn receive(writer: Writer, body: &mut BodyReader) -> Result<Writer, (ApiError, Option<Writer>)> {
+    let mut idle = Some(writer);
+    let mut job: Option<Job> = None;
+    let mut ahead = Vec::new();
+    let mut waiting = 0;
+    let mut complete = false;
+    loop {
+        if let Some(mut writer) = idle.take_if(|_| !ahead.is_empty()) {
+            let pieces: Vec<Bytes> = std::mem::take(&mut ahead);
+            waiting = 0;
+            job = Some(spawn_blocking(move || {
+                for piece in pieces {
+                    writer.write_all(&piece)?;
+                }
+                Ok(writer)
+            }));
+        }
+        let room = !complete && waiting < AHEAD && ahead.len() < PIECES;
+        if complete && job.is_none() {
+            return idle.ok_or_else(|| (ApiError::internal("an upload lost its file"), None));
+        }
+        let event = poll_fn(|cx| {
+            if let Some(job) = &mut job
+                && let Poll::Ready(written) = Pin::new(job).poll(cx)
+            {
+                let written = written.unwrap_or_else(|e| Err(DeviceError::failed(e)));
+                return Poll::Ready(Event::Written(written));
+            }
+            if room {
+                return body.poll_next(cx).map(Event::Data);
+            }
+            Poll::Pending
+        });
+        match event.await {
+            Event::Written(Ok(writer)) => {
+                job = None;
+                idle = Some(writer);
+            }
+            Event::Written(Err(error)) => return Err((ApiError::from(error).close(), None)),
+            Event::Data(Ok(None)) => complete = true,
+            Event::Data(Ok(Some(data))) => {
+                waiting += data.len();
+                ahead.push(data);
+            }
+            Event::Data(Err(error)) => return Err((error, idle)),
+        }
+    }
+}

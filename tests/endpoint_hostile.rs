@@ -1,0 +1,268 @@
+//! Bad input, each with its status and an untouched store; and clients that take more than their share.
+
+mod support;
+
+use pvr_agent::endpoint::Limits;
+use std::time::{Duration, Instant};
+use support::{Client, Server, factory_state, sha};
+
+/// Sends `request` as it is (`HOST` stands for the server's address) and returns the status of the answer.
+fn raw(server: &Server, request: &str) -> (u16, Client) {
+    let mut client = server.connect();
+    client.send(request.replace("HOST", &server.address.to_string()));
+    let method = if request.starts_with("HEAD") { "HEAD" } else { "GET" };
+    (client.response(method).status, client)
+}
+
+#[test]
+fn bad_requests_have_their_status_and_change_nothing() {
+    let server = Server::start();
+    let before = server.snapshot();
+    let id = sha(b"abc");
+    let too_big = rustix_total(&server) + (10 << 30);
+    let upper = id.to_string().to_uppercase();
+    let long_header = "x".repeat(70_000);
+    let many_headers: String = (0..100).map(|i| format!("X-{i}: y\r\n")).collect();
+    let put = |rest: &str| format!("PUT /cgi-bin/pvr/objects/{id}/blob{rest}");
+    let host = "HTTP/1.1\r\nHost: HOST\r\n";
+    let rows: Vec<(&str, String, u16)> = vec![
+        ("upper-case name", format!("GET /cgi-bin/pvr/objects/{upper} {host}\r\n"), 400),
+        ("short name", format!("PUT /cgi-bin/pvr/objects/abc/blob {host}Content-Length: 3\r\n\r\nabc"), 400),
+        ("path trick", format!("GET /cgi-bin/pvr/objects/../../../etc/passwd {host}\r\n"), 400),
+        ("encoded path trick", format!("GET /cgi-bin/pvr/steps/locals/%2e%2e/json {host}\r\n"), 400),
+        ("encoded slash", format!("GET /cgi-bin/pvr/steps/..%2f..%2fetc/json {host}\r\n"), 400),
+        ("NUL", format!("GET /cgi-bin/pvr/steps/%00/json {host}\r\n"), 400),
+        ("nothing there", format!("GET /etc/passwd {host}\r\n"), 404),
+        ("unknown method", format!("BREW /cgi-bin/pvr/json {host}\r\n"), 501),
+        ("method not here", format!("DELETE /cgi-bin/pvr/objects/{id}/blob {host}\r\n"), 405),
+        ("no method", "\u{1} / HTTP/1.1\r\n\r\n".into(), 400),
+        ("no version", "GET /cgi-bin/pvr\r\n\r\n".into(), 400),
+        ("space in a header name", format!("GET /cgi-bin/pvr {host}A b: c\r\n\r\n"), 400),
+        ("folded header", format!("GET /cgi-bin/pvr {host}A: b\r\n c\r\n\r\n"), 400),
+        ("large head", format!("GET /cgi-bin/pvr {host}A: {long_header}\r\n\r\n"), 431),
+        ("many headers", format!("GET /cgi-bin/pvr {host}{many_headers}\r\n"), 431),
+        ("no host", "GET /cgi-bin/pvr HTTP/1.1\r\n\r\n".into(), 400),
+        ("two hosts", format!("GET /cgi-bin/pvr {host}Host: localhost\r\n\r\n"), 400),
+        ("foreign host", "GET /cgi-bin/pvr HTTP/1.1\r\nHost: evil.example\r\n\r\n".into(), 421),
+        ("foreign target", "GET http://evil.example/cgi-bin/pvr HTTP/1.1\r\nHost: HOST\r\n\r\n".into(), 421),
+        ("foreign origin", put(&format!(" {host}Origin: http://evil.example\r\nContent-Length: 3\r\n\r\nabc")), 403),
+        ("cross-site", put(&format!(" {host}Sec-Fetch-Site: cross-site\r\nContent-Length: 3\r\n\r\nabc")), 403),
+        ("two lengths", put(&format!(" {host}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")), 400),
+        (
+            "two lengths, turned",
+            put(&format!(" {host}Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n")),
+            400,
+        ),
+        ("different lengths", put(&format!(" {host}Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc")), 400),
+        ("negative length", put(&format!(" {host}Content-Length: -3\r\n\r\nabc")), 400),
+        ("length with a sign", put(&format!(" {host}Content-Length: +3\r\n\r\nabc")), 400),
+        ("unknown coding", put(&format!(" {host}Transfer-Encoding: gzip\r\n\r\nabc")), 400),
+        ("chunked 1.0", put(" HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400),
+        ("no length at all", put(&format!(" {host}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")), 411),
+        ("size is no number", put(&format!("?size=3x {host}Content-Length: 3\r\n\r\nabc")), 400),
+        ("two sizes", put(&format!("?size=3&size=3 {host}Content-Length: 3\r\n\r\nabc")), 400),
+        ("size against length", put(&format!("?size=4 {host}Content-Length: 3\r\n\r\nabc")), 400),
+        (
+            "bad chunk size",
+            put(&format!("?size=3 {host}Transfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n")),
+            400,
+        ),
+        (
+            "chunk without end",
+            put(&format!("?size=3 {host}Transfer-Encoding: chunked\r\n\r\n3\r\nabcX\r\n0\r\n\r\n")),
+            400,
+        ),
+        (
+            "huge chunk size",
+            put(&format!("?size=3 {host}Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n")),
+            400,
+        ),
+        (
+            "chunks above the size",
+            put(&format!("?size=2 {host}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")),
+            413,
+        ),
+        (
+            "chunks below the size",
+            put(&format!("?size=4 {host}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")),
+            400,
+        ),
+        ("wrong bytes", put(&format!("?size=3 {host}Content-Length: 3\r\n\r\nabd")), 422),
+        ("more than the disk", put(&format!("?size={too_big} {host}Content-Length: {too_big}\r\n\r\nabc")), 507),
+        ("more than any disk", put(&format!("?size={0} {host}Transfer-Encoding: chunked\r\n\r\n", u64::MAX)), 507),
+    ];
+    for (what, request, status) in rows {
+        let (got, _) = raw(&server, &request);
+        assert_eq!(got, status, "{what}");
+        assert_eq!(server.snapshot(), before, "{what}");
+    }
+}
+
+fn rustix_total(server: &Server) -> u64 {
+    server.storage().store().space().unwrap().total
+}
+
+#[test]
+fn bad_states_and_records_have_their_status_and_change_nothing() {
+    let server = Server::start();
+    let before = server.snapshot();
+    let good = factory_state();
+    let id = sha(&support::kernel()).to_string();
+    let with = |member: &str| format!("{{\"state\":{{\"#spec\":\"pantavisor-service-system@1\",{member}}}}}");
+    let deep = |depth: usize| format!("{{\"state\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+    let posts: Vec<(String, u16)> = vec![
+        (String::new(), 400),
+        ("{".into(), 400),
+        (format!("{{\"state\":{good}}} more"), 400),
+        (format!("{{\"state\":{good},\"state\":{good}}}"), 400),
+        (deep(2000), 400),
+        (deep(500), 422),
+        ("\u{feff}{}".into(), 400),
+        ("[]".into(), 422),
+        ("{\"state\":{}}".into(), 422),
+        ("{\"state\":{\"#spec\":\"other@1\"}}".into(), 422),
+        (with(&format!("\"../x\":\"{id}\"")), 422),
+        (with(&format!("\"/etc/passwd\":\"{id}\"")), 422),
+        (with(&format!("\"a//b\":\"{id}\"")), 422),
+        (with(&format!("\"a/./b\":\"{id}\"")), 422),
+        (with(&format!("\"a\\u0000b\":\"{id}\"")), 422),
+        (with(&format!("\".pv/done\":\"{id}\"")), 422),
+        (with(&format!("\".pvr/json\":\"{id}\"")), 422),
+        (with(&format!("\"a\":\"{id}\",\"a/b\":\"{id}\"")), 422),
+        (with("\"a\":\"not-a-sha\""), 422),
+        (with("\"a\":1"), 422),
+        (with(&format!("\"a\":\"{}\"", sha(b"absent"))), 422),
+        (with("\"a.json\":1e999999999"), 422),
+        (format!("{{\"rev\":5,\"state\":{good}}}"), 422),
+        (format!("{{\"rev\":\"locals/../0\",\"state\":{good}}}"), 422),
+        (format!("{{\"rev\":\"0\",\"state\":{good}}}"), 422),
+        (with(&format!("\"a.json\":\"{}\"", "x".repeat(3 << 20))), 413),
+    ];
+    for (post, status) in posts {
+        let shown: String = post.chars().take(80).collect();
+        let answer = server.connect().post(&post);
+        assert_eq!(answer.status, status, "{shown}: {}", answer.text());
+        assert_eq!(server.snapshot(), before, "{shown}");
+    }
+    let findings = server.connect().post(&with(&format!("\"../x\":\"{id}\",\"a\":1"))).json();
+    assert_eq!(findings["findings"].as_array().unwrap().len(), 2, "{findings}");
+    for (sha256, size, status) in [("..", "1", 400), (&id[1..], "1", 400), (&id, "x", 400)] {
+        let record = format!("{{\"sha256sum\":\"{sha256}\",\"size\":\"{size}\"}}");
+        assert_eq!(server.connect().request("POST", "objects", &[], record.as_bytes()).status, status);
+    }
+    let fits_nowhere = server.connect().announce(&sha(b"x").to_string(), rustix_total(&server));
+    assert_eq!((fits_nowhere.status, fits_nowhere.json()["reason"].as_str()), (507, Some("no-space")));
+    let bomb = format!("{{\"sha256sum\":{}", "[".repeat(100_000));
+    assert_eq!(server.connect().request("POST", "objects", &[], bomb.as_bytes()).status, 413);
+    assert_eq!(server.snapshot(), before);
+}
+
+#[test]
+fn a_refusal_is_a_challenge_and_never_a_redirect() {
+    let server = Server::start();
+    let (status, _) = raw(&server, "POST /cgi-bin/pvr/steps HTTP/1.1\r\nHost: HOST\r\nOrigin: null\r\n\r\n");
+    assert_eq!(status, 403);
+    let mut client = server.connect();
+    let refused = client.request("POST", "steps", &[("Origin", "http://evil.example")], b"{}");
+    let challenge = refused.header("www-authenticate").unwrap();
+    assert_eq!(challenge, format!("JWT realm=\"pantahub services\", ph-aeps=\"{}\"", server.url("auth")));
+    assert_eq!(refused.header("access-control-allow-origin"), None);
+    assert_eq!(refused.json()["reason"], "foreign-origin");
+}
+
+#[test]
+fn a_broken_off_upload_leaves_nothing() {
+    let server = Server::start();
+    let before = server.snapshot();
+    for sent in [0, 1, 70_000] {
+        let mut client = server.connect();
+        let id = sha(&vec![1; 100_000]);
+        client.send(format!("PUT /cgi-bin/pvr/objects/{id}/blob HTTP/1.1\r\nHost: {}\r\n", server.address));
+        client.send("Content-Length: 100000\r\n\r\n");
+        client.send(vec![1; sent]);
+        std::thread::sleep(Duration::from_millis(50));
+        drop(client);
+    }
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while server.snapshot() != before && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(server.snapshot(), before);
+    assert_eq!(server.get("status").status, 200);
+}
+
+#[test]
+fn a_client_that_is_still_sending_reads_why_it_was_refused() {
+    let server = Server::start();
+    let size = 64 << 20;
+    let mut client = server.connect();
+    client.send(format!(
+        "PUT /cgi-bin/pvr/objects/{}/blob?size=1 HTTP/1.1\r\nHost: {}\r\nContent-Length: {size}\r\n\r\n",
+        sha(b""),
+        server.address
+    ));
+    for _ in 0..32 {
+        client.send(vec![0; 64 << 10]);
+    }
+    assert_eq!(client.response("PUT").status, 400);
+}
+
+#[test]
+fn slow_heads_make_room_and_idle_connections_end() {
+    let limits = Limits {
+        connections: 8,
+        head_time: Duration::from_millis(600),
+        idle_time: Duration::from_millis(1500),
+        ..Limits::default()
+    };
+    let server = Server::with(limits);
+    let mut slow: Vec<Client> = (0..8).map(|_| server.connect()).collect();
+    for client in &mut slow {
+        client.send("GET /cgi-bin/pvr/status HTTP/1.1\r\nHo");
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    let asked = Instant::now();
+    assert_eq!(server.get("status").status, 200);
+    assert!(asked.elapsed() < Duration::from_millis(450), "it did not wait for a slow one to time out");
+    assert!(slow[0].try_response("GET").is_none(), "the one that waited longest went");
+    assert_eq!(slow[7].response("GET").status, 408);
+
+    let mut idle = server.connect();
+    assert_eq!(idle.request("GET", "status", &[], b"").status, 200);
+    let since = Instant::now();
+    assert!(idle.is_closed());
+    assert!(since.elapsed() > Duration::from_millis(1200), "a kept connection has its idle time, not that of a head");
+}
+
+#[test]
+fn a_body_that_does_not_come_ends_and_an_address_has_its_share() {
+    let limits = Limits {
+        per_address: 2,
+        stall_time: Duration::from_millis(800),
+        grace: Duration::from_millis(800),
+        ..Limits::default()
+    };
+    let server = Server::with(limits);
+    let before = server.snapshot();
+    let begin = || {
+        let mut client = server.connect();
+        let id = sha(b"abcdef");
+        client.send(format!("PUT /cgi-bin/pvr/objects/{id}/blob HTTP/1.1\r\nHost: {}\r\n", server.address));
+        client.send("Content-Length: 6\r\n\r\nabc");
+        client
+    };
+    let mut stalled = [begin(), begin()];
+    std::thread::sleep(Duration::from_millis(100));
+    let third = server.get("status");
+    assert_eq!((third.status, third.header("retry-after")), (503, Some("1")));
+    assert_eq!(third.json()["reason"], "busy");
+    for client in &mut stalled {
+        assert_eq!(client.response("PUT").status, 408);
+    }
+    assert_eq!(server.get("status").status, 200);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while server.snapshot() != before && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(server.snapshot(), before);
+}

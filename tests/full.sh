@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Everything at full weight: every repetition that was promised, with the figures that the tests print, and the benches.
+# Takes a while, wants root (mounts), 6 GB of disk and busybox.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export CI_RUN=1
+export PVR_ROUNDS=100
+export CARGO_TERM_COLOR=never
+
+printf '== %s, %s cores, %s\n' "$(uname -srm)" "$(nproc)" "$(rustc --version)"
+git log -1 --format='== commit %h %s' 2>/dev/null || true
+printf '== PVR_ROUNDS=%s\n' "$PVR_ROUNDS"
+cargo test -- --nocapture --test-threads 1
+printf '== benches\n'
+cargo bench --bench endpoint

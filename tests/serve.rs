@@ -1,0 +1,160 @@
+//! `pvr-agent serve` as a process: what it prints, where it listens, how it ends, what it takes.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use support::{Client, make_storage, sha};
+
+struct Process {
+    child: Child,
+    lines: Vec<String>,
+    address: SocketAddr,
+}
+
+/// Starts the program in `dir` and reads what it prints until it listens.
+fn serve(dir: &Path, args: &[&str], env: &[(&str, &str)]) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pvr-agent"));
+    command.arg("serve").args(args).current_dir(dir).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.env_remove("PVR_AGENT_LISTEN").env_remove("PVR_AGENT_PORT").envs(env.iter().copied());
+    let mut child = command.spawn().unwrap();
+    let mut lines = Vec::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        lines.push(line.unwrap());
+        if lines.last().is_some_and(|line| line.starts_with("stand-alone") || line.starts_with("warning")) {
+            break;
+        }
+    }
+    let url = lines.iter().find_map(|line| line.strip_prefix("URL: http://")).unwrap_or_else(|| panic!("{lines:?}"));
+    let address = url.split('/').next().unwrap().parse().unwrap();
+    Process { child, lines, address }
+}
+
+impl Process {
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    fn memory(&self, field: &str) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+        line.trim_start_matches(':').trim().to_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn without_a_storage_it_makes_one_and_says_what_to_type() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = serve(dir.path(), &["--port", "0"], &[]);
+    let root = dir.path().canonicalize().unwrap().join("pvroot");
+    assert_eq!(process.lines[0], format!("storage: {}", root.display()));
+    let url = format!("http://{}/cgi-bin/pvr", process.address);
+    assert_eq!(process.lines[1], format!("URL: {url}"));
+    assert!(process.lines[2].ends_with(&format!("/pvr-agent pvr clone {url}")), "{}", process.lines[2]);
+    assert!(process.lines[3].contains("pvr clone "), "{}", process.lines[3]);
+    assert!(process.lines[4].starts_with("stand-alone"));
+    let state = Client::connect(process.address).request("GET", "json", &[], b"");
+    assert_eq!(state.status, 200);
+    assert!(state.json().as_object().unwrap().keys().any(|key| key.starts_with("bsp/")));
+}
+
+#[test]
+fn where_it_listens_is_said_by_flag_environment_state_and_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    make_storage(&dir.path().join("pvroot"));
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (by_flag, by_env, by_file) = (free().to_string(), free().to_string(), free());
+    let env = ("PVR_AGENT_PORT", by_env.as_str());
+    let process = serve(dir.path(), &["--port", &by_flag], &[env]);
+    assert_eq!(process.address.port().to_string(), by_flag);
+    drop(process);
+    let process = serve(dir.path(), &[], &[env]);
+    assert_eq!(process.address.port().to_string(), by_env);
+
+    let config = format!(r#"{{"httpd":{{"listen":"127.0.0.1","port":"{by_file}"}}}}"#);
+    let state = support::factory_state().replacen(
+        "\"app/empty\"",
+        &format!("\"_config/pvr-sdk/etc/pvr-sdk/config.json\":{config},\"app/empty\""),
+        1,
+    );
+    assert_eq!(Client::connect(process.address).post(&format!("{{\"state\":{state}}}")).status, 200);
+    drop(process);
+    let process = serve(dir.path(), &[], &[]);
+    assert_eq!(process.address.port(), by_file);
+    drop(process);
+
+    let wide = serve(dir.path(), &["--listen", "0.0.0.0", "--port", "0"], &[]);
+    let status = Client::connect(wide.address).request("GET", "status", &[], b"").json();
+    assert_eq!(status["warnings"].as_array().unwrap().len(), 1, "{status}");
+    drop(wide);
+
+    for bad in
+        [&["--port", "http"][..], &["--listen", "nowhere"], &["--storage", "/nonexistent"], &["--public-url", "x"]]
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pvr-agent"));
+        let output = command.arg("serve").args(bad).current_dir(dir.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{bad:?}");
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{bad:?}");
+    }
+}
+
+#[test]
+fn one_signal_lets_an_upload_finish_and_two_do_not() {
+    for twice in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        make_storage(&dir.path().join("pvroot"));
+        let mut process = serve(dir.path(), &["--port", "0"], &[]);
+        let mut client = Client::connect(process.address);
+        let id = sha(b"abcdef");
+        client.send(format!("PUT /cgi-bin/pvr/objects/{id}/blob HTTP/1.1\r\nHost: localhost\r\n"));
+        client.send("Content-Length: 6\r\n\r\nabc");
+        std::thread::sleep(Duration::from_millis(200));
+        let asked = Instant::now();
+        process.signal("-TERM");
+        std::thread::sleep(Duration::from_millis(200));
+        if twice {
+            process.signal("-INT");
+        } else {
+            client.send("def");
+            assert_eq!(client.response("PUT").status, 200);
+            drop(client);
+        }
+        let code = process.child.wait().unwrap().code();
+        assert_eq!(code, Some(i32::from(twice)));
+        assert!(asked.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn memory_does_not_grow_with_what_flows_through() {
+    let dir = tempfile::tempdir().unwrap();
+    make_storage(&dir.path().join("pvroot"));
+    let started = Instant::now();
+    let process = serve(dir.path(), &["--port", "0"], &[]);
+    assert_eq!(Client::connect(process.address).request("GET", "", &[], b"").status, 200);
+    println!("start to first answer: {:?}, idle VmRSS {}", started.elapsed(), process.memory("VmRSS"));
+    std::thread::scope(|scope| {
+        for i in 0..5u8 {
+            let address = process.address;
+            scope.spawn(move || {
+                let bytes: Vec<u8> = (0..16 << 20).map(|n: u32| (n >> 8) as u8 ^ i).collect();
+                let blob = format!("objects/{}/blob", sha(&bytes));
+                let mut client = Client::connect(address);
+                assert_eq!(client.request("PUT", &blob, &[], &bytes).status, 200);
+                assert!(client.request("GET", &blob, &[], b"").body == bytes);
+            });
+        }
+    });
+    println!("after 80 MiB in and out over 5 connections: VmHWM {}", process.memory("VmHWM"));
+}
