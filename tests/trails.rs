@@ -2,58 +2,15 @@
 
 mod disk;
 
+use disk::system::*;
 use disk::*;
 use pvr_agent::state::{JsonLimits, Revision, Spec, State, StatePath};
 use pvr_agent::store::Capabilities;
-use pvr_agent::trails::{
-    Install, InstallError, Kind, Outcome, Progress, RevisionName, Status, Storage, factory, fsck, gc, install, missing,
-};
+use pvr_agent::trails::{Install, InstallError, Outcome, Progress, Status, Storage, factory, install, missing};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
-
-const KERNEL: &[u8] = b"a kernel";
-const INITRD: &[u8] = b"an initrd";
-const ROOT: &[u8] = b"a root file system";
-const BIND: &[u8] = b"written to by a container";
-
-/// A system with something of every kind.
-fn system(version: &str) -> State {
-    state(
-        &[("bsp/kernel.img", KERNEL), ("bsp/pantavisor", INITRD), ("app/root.squashfs", ROOT), ("app/etc.bind", BIND)],
-        &[
-            ("bsp/run.json", r#"{"linux":"kernel.img","initrd":"pantavisor","addons":["pantavisor"]}"#),
-            ("app/run.json", &format!(r#"{{"name":"app","version":"{version}","n":1.50,"z":{{"b":1,"a":[ ]}}}}"#)),
-            ("_config/app/a b.json", r#""text""#),
-        ],
-    )
-}
-
-fn upload_all(storage: &Storage) {
-    for bytes in [KERNEL, INITRD, ROOT, BIND] {
-        upload(storage.store(), bytes).unwrap();
-    }
-}
-
-fn name(text: &str) -> RevisionName {
-    Revision::parse(text).unwrap().into()
-}
-
-fn make_current(storage: &Storage, rev: &str) {
-    let link = storage.trails_dir().join("current");
-    let _ = fs::remove_file(&link);
-    symlink(rev, link).unwrap();
-}
-
-fn set_progress(storage: &Storage, rev: &str, status: &str) {
-    let text = format!(r#"{{"status":"{status}","status-msg":"x","progress":1,"retries":0}}"#);
-    fs::write(storage.dir(&name(rev)).join(".pv/progress"), text).unwrap();
-}
-
-fn kinds(storage: &Storage) -> Vec<(Kind, String)> {
-    fsck(storage, 3).unwrap().findings.into_iter().map(|finding| (finding.kind, finding.path)).collect()
-}
 
 #[test]
 fn a_revision_is_laid_out_as_pantavisor_reads_it_on_every_file_system_in_every_way() {
@@ -105,7 +62,7 @@ fn a_revision_is_laid_out_as_pantavisor_reads_it_on_every_file_system_in_every_w
 #[test]
 fn standing_alone_the_revision_is_current_and_done() {
     for caps in all_capabilities() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = quick_dir();
         factory::make(dir.path()).unwrap();
         let storage = Storage::open_with(dir.path(), Some(caps)).unwrap();
         upload_all(&storage);
@@ -129,7 +86,7 @@ fn standing_alone_the_revision_is_current_and_done() {
 
 #[test]
 fn what_is_missing_or_bad_is_listed_and_nothing_changes() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let storage = factory::make(dir.path()).unwrap();
     upload(storage.store(), KERNEL).unwrap();
     upload(storage.store(), ROOT).unwrap();
@@ -148,7 +105,7 @@ fn what_is_missing_or_bad_is_listed_and_nothing_changes() {
 #[test]
 fn if_it_cannot_be_made_current_the_revision_is_taken_back() {
     for caps in all_capabilities() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = quick_dir();
         Storage::create(dir.path()).unwrap();
         let storage = Storage::open_with(dir.path(), Some(caps)).unwrap();
         upload_all(&storage);
@@ -200,7 +157,7 @@ fn a_name_that_exists_is_replaced_only_if_it_never_ran() {
     for caps in all_capabilities() {
         for (what, setup, replaced) in cases {
             let at = format!("{what} {caps:?}");
-            let dir = tempfile::tempdir().unwrap();
+            let dir = quick_dir();
             factory::make(dir.path()).unwrap();
             let storage = Storage::open_with(dir.path(), Some(caps)).unwrap();
             upload_all(&storage);
@@ -231,11 +188,6 @@ fn a_name_that_exists_is_replaced_only_if_it_never_ran() {
     }
 }
 
-fn boot(storage: &Storage, bytes: &[u8]) {
-    fs::create_dir_all(storage.root().join("boot")).unwrap();
-    fs::write(storage.root().join("boot/uboot.txt"), bytes).unwrap();
-}
-
 /// A state as it reads back: numbers in their canonical spelling.
 fn system_as_stored(version: &str) -> State {
     let text = system(version).to_canonical().unwrap();
@@ -244,7 +196,7 @@ fn system_as_stored(version: &str) -> State {
 
 #[test]
 fn what_the_daemon_took_in_and_never_ran_is_filled_in() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let storage = factory::make(dir.path()).unwrap();
     upload_all(&storage);
     let rev = storage.dir(&name("locals/x"));
@@ -260,7 +212,7 @@ fn what_the_daemon_took_in_and_never_ran_is_filled_in() {
 
 #[test]
 fn a_revision_that_was_set_aside_comes_back() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let storage = factory::make(dir.path()).unwrap();
     upload_all(&storage);
     install_as(&storage, "locals/x", &system("1")).unwrap();
@@ -282,7 +234,7 @@ fn a_revision_that_was_set_aside_comes_back() {
 
 #[test]
 fn listings_show_what_is_there_under_names_that_can_be_asked_for() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let storage = factory::make(dir.path()).unwrap();
     upload_all(&storage);
     install_as(&storage, "locals/b", &system("1")).unwrap();
@@ -318,7 +270,7 @@ fn listings_show_what_is_there_under_names_that_can_be_asked_for() {
 
 #[test]
 fn the_device_id_is_where_the_hub_client_keeps_it() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let storage = Storage::create(dir.path()).unwrap();
     assert_eq!(storage.device_id().unwrap(), None);
     fs::create_dir(dir.path().join("config")).unwrap();
@@ -335,177 +287,10 @@ fn the_device_id_is_where_the_hub_client_keeps_it() {
 
 #[test]
 fn a_folder_that_is_no_storage_is_named() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let error = Storage::open(dir.path()).unwrap_err().to_string();
     assert!(error.contains("is no storage: it has no folder 'objects'"), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-}
-
-#[test]
-fn fsck_finds_each_kind_of_damage_and_names_its_place() {
-    let damages: [(Kind, &str, Setup); 15] = [
-        (Kind::ObjectContent, "objects/", |s| {
-            let path = s.store().path(&id_of(ROOT));
-            let bytes = fs::read(&path).unwrap();
-            fs::write(path, bytes.to_ascii_uppercase()).unwrap();
-        }),
-        (Kind::ObjectName, "objects/README", |s| fs::write(s.store().objects().join("README"), b"x").unwrap()),
-        (Kind::ObjectType, "objects/0", |s| fs::create_dir(s.store().objects().join("0".repeat(64))).unwrap()),
-        (Kind::ObjectMissing, "objects/", |s| fs::remove_file(s.store().path(&id_of(ROOT))).unwrap()),
-        (Kind::LinkCount, "objects/", |s| fs::hard_link(s.store().path(&id_of(ROOT)), s.root().join("x")).unwrap()),
-        (Kind::StateMissing, "trails/locals/x/.pvr/json", |s| remove(s, ".pvr/json")),
-        (Kind::StateInvalid, "trails/locals/x/.pvr/json", |s| write(s, ".pvr/json", b"{")),
-        (Kind::StateInvalid, "trails/locals/x/.pvr/json", |s| write(s, ".pvr/json", br#"{"../x":{}}"#)),
-        (Kind::FileMissing, "trails/locals/x/app/run.json", |s| remove(s, "app/run.json")),
-        (Kind::FileType, "trails/locals/x/app/run.json", |s| {
-            remove(s, "app/run.json");
-            symlink("/etc/passwd", s.dir(&name("locals/x")).join("app/run.json")).unwrap();
-        }),
-        (Kind::FileInode, "trails/locals/x/app/root.squashfs", |s| {
-            remove(s, "app/root.squashfs");
-            write(s, "app/root.squashfs", ROOT);
-        }),
-        (Kind::FileContent, "trails/locals/x/app/run.json", |s| write(s, "app/run.json", b"{}")),
-        (Kind::FileUnknown, "trails/locals/x/app/extra", |s| write(s, "app/extra", b"")),
-        (Kind::CurrentInvalid, "trails/current", |s| make_current(s, "99")),
-        (Kind::Debris, ".pvr-agent/tmp/x", |s| fs::create_dir(s.store().agent().join("tmp/x")).unwrap()),
-    ];
-    for (kind, path, damage) in damages {
-        let dir = tempfile::tempdir().unwrap();
-        let storage = factory::make(dir.path()).unwrap();
-        upload_all(&storage);
-        install_as(&storage, "locals/x", &system("1")).unwrap();
-        assert_clean(&storage);
-        damage(&storage);
-        let found = kinds(&storage);
-        assert!(found.len() == 1 && found[0].0 == kind && found[0].1.starts_with(path), "{kind:?} {path}: {found:?}");
-        if kind == Kind::ObjectContent {
-            // What the memo vouched for, fsck knows better.
-            assert_eq!(storage.store().intact(&id_of(ROOT)).unwrap(), None);
-        }
-    }
-}
-
-fn remove(storage: &Storage, file: &str) {
-    fs::remove_file(storage.dir(&name("locals/x")).join(file)).unwrap();
-}
-
-fn write(storage: &Storage, file: &str, bytes: &[u8]) {
-    fs::write(storage.dir(&name("locals/x")).join(file), bytes).unwrap();
-}
-
-#[test]
-fn fsck_leaves_alone_what_others_may_do() {
-    let dir = tempfile::tempdir().unwrap();
-    let storage = factory::make(dir.path()).unwrap();
-    upload_all(&storage);
-    install_as(&storage, "locals/x", &system("1")).unwrap();
-    write(&storage, "app/etc.bind", b"changed by its container");
-    fs::write(storage.store().objects().join(format!("{}.tmp", id_of(b"x"))), b"a download").unwrap();
-    fs::write(storage.dir(&name("locals/x")).join(".pv/logs"), b"of the daemon").unwrap();
-    // The daemon stores states as they come and expands JSON as it is written there.
-    let rev = storage.dir(&name("locals/y"));
-    for folder in [".pv", ".pvr", "app"] {
-        fs::create_dir_all(rev.join(folder)).unwrap();
-    }
-    let run = r#"{ "b":1, "a":2 }"#;
-    fs::write(rev.join(".pvr/json"), format!(r##"{{"#spec":"pantavisor-service-system@1","app/run.json":{run}}}"##))
-        .unwrap();
-    fs::write(rev.join("app/run.json"), run).unwrap();
-    let before = snapshot(dir.path());
-    let looked = Storage::open_read_only(dir.path()).unwrap();
-    assert_eq!(kinds(&looked), []);
-    assert_eq!(snapshot(dir.path()), before, "fsck changes nothing");
-}
-
-#[test]
-fn gc_keeps_what_is_needed_and_says_what_goes() {
-    for caps in all_capabilities() {
-        let dir = tempfile::tempdir().unwrap();
-        factory::make(dir.path()).unwrap();
-        let storage = Storage::open_with(dir.path(), Some(caps)).unwrap();
-        let (own, shared) = (b"only in one".as_slice(), b"in several".as_slice());
-        for (rev, bytes) in [
-            ("locals/running", shared),
-            ("locals/done", shared),
-            ("locals/trying", shared),
-            ("5", shared),
-            ("locals/gone", own),
-            ("7", shared),
-        ] {
-            upload(storage.store(), bytes).unwrap();
-            upload(storage.store(), shared).unwrap();
-            install_as(&storage, rev, &state(&[("a", bytes), ("b", shared)], &[("c/run.json", "{}")])).unwrap();
-        }
-        make_current(&storage, "locals/running");
-        fs::write(storage.dir(&name("locals/done")).join(".pv/done"), b"").unwrap();
-        boot(&storage, b"pv_rev=0\0pv_try=locals/trying\0");
-        set_progress(&storage, "5", "TESTING");
-        set_progress(&storage, "7", "ERROR");
-        fs::create_dir_all(dir.path().join("trails/old name/sub")).unwrap();
-        fs::create_dir_all(dir.path().join("logs/locals/gone")).unwrap();
-        fs::write(dir.path().join("logs/locals/gone/log"), b"12345").unwrap();
-        fs::create_dir_all(dir.path().join("disks/rev/7/app/vol")).unwrap();
-        fs::create_dir_all(dir.path().join("disks/rev/5/app/vol")).unwrap();
-        // An object that nothing names, and one that is staged.
-        let (loose, _) = upload(storage.store(), b"loose").unwrap();
-        storage.store().unstage(&[loose]).unwrap();
-        let (staged, _) = upload(storage.store(), b"staged").unwrap();
-
-        let before = snapshot(dir.path());
-        let would = gc(&Storage::open_read_only(dir.path()).unwrap(), true).unwrap();
-        assert_eq!(snapshot(dir.path()), before, "a dry run changes nothing");
-        let did = gc(&storage, false).unwrap();
-        assert_eq!((&would.revisions, &would.objects, would.bytes), (&did.revisions, &did.objects, did.bytes));
-
-        let why: Vec<_> = did.kept.iter().map(|kept| format!("{} {}", kept.name, kept.why)).collect();
-        let kept =
-            ["0 factory", "5 in-progress", "locals/done done", "locals/running running", "locals/trying boot-loader"];
-        assert_eq!(why, kept);
-        let gone: Vec<_> = did.revisions.iter().map(|gone| gone.name.to_string()).collect();
-        assert_eq!(gone, ["7", "old=20name", "locals/gone"]);
-        let mut expected = [(id_of(own), own.len() as u64), (loose, 5)];
-        expected.sort_unstable();
-        assert_eq!(did.objects.iter().map(|gone| (gone.id, gone.bytes)).collect::<Vec<_>>(), expected);
-        let own_bytes: u64 = did.revisions.iter().map(|gone| gone.bytes).sum();
-        assert_eq!(did.bytes, own_bytes + own.len() as u64 + 5);
-        assert!(!dir.path().join("logs/locals/gone").exists() && !dir.path().join("disks/rev/7").exists());
-        assert!(dir.path().join("disks/rev/5/app/vol").exists());
-        assert_eq!(storage.store().intact(&staged).unwrap(), Some(6));
-        let memo = fs::read(storage.store().agent().join("intact")).unwrap();
-        assert!(storage.store().intact(&id_of(shared)).unwrap().is_some());
-        assert_eq!(fs::read(storage.store().agent().join("intact")).unwrap(), memo, "the memo followed the links");
-        assert_clean(&storage);
-        let again = gc(&storage, false).unwrap();
-        assert_eq!((again.revisions.len(), again.objects.len(), again.bytes), (0, 0, 0));
-    }
-}
-
-#[test]
-fn gc_removes_nothing_it_cannot_be_sure_of() {
-    let dir = tempfile::tempdir().unwrap();
-    let storage = factory::make(dir.path()).unwrap();
-    upload_all(&storage);
-    install_as(&storage, "locals/x", &system("1")).unwrap();
-    let (loose, _) = upload(storage.store(), b"loose").unwrap();
-    storage.store().unstage(&[loose]).unwrap();
-    // A revision that stays names an object whose link is missing; the daemon would mend that at boot.
-    fs::write(storage.dir(&name("locals/x")).join(".pv/done"), b"").unwrap();
-    remove(&storage, "app/root.squashfs");
-    gc(&storage, false).unwrap();
-    assert!(storage.store().path(&id_of(ROOT)).exists() && !storage.store().path(&loose).exists());
-    // One that stays cannot be read.
-    upload(storage.store(), b"loose").unwrap();
-    storage.store().unstage(&[loose]).unwrap();
-    write(&storage, ".pvr/json", b"{");
-    let report = gc(&storage, false).unwrap();
-    assert_eq!((report.objects.len(), report.unreadable), (0, vec![name("locals/x")]));
-    // Nothing says what runs.
-    fs::remove_file(storage.dir(&name("locals/x")).join(".pv/done")).unwrap();
-    fs::remove_file(storage.trails_dir().join("current")).unwrap();
-    let before = snapshot(dir.path());
-    assert!(gc(&storage, false).unwrap_err().to_string().contains("trails/current"));
-    assert_eq!(snapshot(dir.path()), before);
 }
 
 #[test]
@@ -541,7 +326,7 @@ fn the_collector_at_any_moment_between_upload_and_post() {
 
 #[test]
 fn posts_at_once_are_installed_one_after_the_other() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let storage = factory::make(dir.path()).unwrap();
     upload_all(&storage);
     for bytes in [KERNEL, INITRD, ROOT, BIND] {

@@ -99,17 +99,17 @@ impl Memo {
     /// Whether a file with this stamp has been found to hold the bytes of `id`.
     pub(crate) fn vouches(&self, id: &ObjectId, stamp: &Stamp) -> bool {
         let mut known = self.known();
-        if known.stamps.get(id) == Some(stamp) {
-            return true;
-        }
-        // Another process may have hashed it. An unreadable memo is an empty one.
+        // Another process may have hashed it, or have found it bad. An unreadable memo is an empty one.
         let _ = self.catch_up(&mut known);
         known.stamps.get(id) == Some(stamp)
     }
 
     /// Remembers for this process. What is durable goes to the file with [`Memo::write`].
     pub(crate) fn remember(&self, id: ObjectId, stamp: Stamp) {
-        self.known().stamps.insert(id, stamp);
+        let mut known = self.known();
+        // Else an older line, read later, would win over this.
+        let _ = self.catch_up(&mut known);
+        known.stamps.insert(id, stamp);
     }
 
     /// Takes back what has been said about an object.

@@ -1,6 +1,8 @@
 //! Storages, mounts, a collector and snapshots, for the tests that look at what is on disk.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub mod system;
+
 use pvr_agent::state::{JsonLimits, ObjectId, Spec, State};
 use pvr_agent::store::{Capabilities, ObjectStore, Stage, StoreError, Stored};
 use pvr_agent::trails::{Install, InstallError, Installed, Storage, fsck, install};
@@ -44,7 +46,7 @@ impl Mount {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mnt");
         fs::create_dir(&path).unwrap();
-        Self::mount(dir, &["-t", "tmpfs", "-o", options, "tmpfs"], &path)
+        Self::at(dir, &["-t", "tmpfs", "-o", options, "tmpfs"], &path)
     }
 
     pub fn ext4(mib: u64) -> Option<Self> {
@@ -57,7 +59,7 @@ impl Mount {
         if !made {
             return skip("mkfs.ext4");
         }
-        Self::mount(dir, &["-o", "loop", &image], &path)
+        Self::at(dir, &["-o", "loop", &image], &path)
     }
 
     pub fn overlay() -> Option<Self> {
@@ -68,10 +70,10 @@ impl Mount {
         let at = |folder: &str| dir.path().join(folder).to_str().unwrap().to_owned();
         let options = format!("lowerdir={},upperdir={},workdir={}", at("lower"), at("upper"), at("work"));
         let path = dir.path().join("mnt");
-        Self::mount(dir, &["-t", "overlay", "-o", &options, "overlay"], &path)
+        Self::at(dir, &["-t", "overlay", "-o", &options, "overlay"], &path)
     }
 
-    fn mount(dir: TempDir, args: &[&str], path: &Path) -> Option<Self> {
+    fn at(dir: TempDir, args: &[&str], path: &Path) -> Option<Self> {
         let output = Command::new("mount").args(args).arg(path).output().unwrap();
         if output.status.success() {
             return Some(Self { path: path.to_owned(), _dir: dir });
