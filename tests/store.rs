@@ -232,7 +232,8 @@ fn the_same_object_from_everywhere_at_once_is_stored_once() {
                 threads.into_iter().map(|thread| thread.join().unwrap()).collect()
             });
             let id = id_of(&bytes);
-            assert_eq!(results.iter().filter(|stored| **stored == Stored::New).count(), 1, "{results:?}");
+            // None, if the one whose second link it is was overtaken while making the name.
+            assert!(results.iter().filter(|stored| **stored == Stored::New).count() <= 1, "{results:?}");
             assert!(!results.contains(&Stored::Replaced));
             assert_eq!(fs::read(shared.path(&id)).unwrap(), bytes);
             assert_eq!(links(&shared.path(&id)), 2, "both names are one file");

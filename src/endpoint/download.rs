@@ -4,7 +4,7 @@
 //! a server ignore the header, which is what happens to several ranges and to units other than bytes).
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,7 @@ use hyper::header::{
     HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE,
 };
 use hyper::{Method, Response, StatusCode};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::error::ApiError;
@@ -25,9 +26,15 @@ use crate::state::ObjectId;
 /// Bytes of one read. Two are in memory: one being sent, one being read.
 const PIECE: usize = 128 * 1024;
 
-/// The bytes of a file from one position to another, read on the blocking pool, one piece ahead of the network.
+/// The bytes of a file from one position to another.
+///
+/// What the kernel has in memory is read on the spot, which takes less time than telling another thread to do it.
+/// Where a read would wait for the disk, or the file system can't tell, the blocking pool reads, one piece ahead of the
+/// network.
 pub struct FileBody {
     file: Arc<File>,
+    /// Whether the kernel can be asked for what it has in memory.
+    at_once: bool,
     /// Where the next read begins.
     position: u64,
     end: u64,
@@ -61,14 +68,25 @@ impl Drop for Piece {
     }
 }
 
-fn read(file: &File, position: u64, len: usize, spare: Spare) -> io::Result<Bytes> {
-    let buffer = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let mut piece = Piece { buffer: buffer.unwrap_or_default(), len, spare };
-    if piece.buffer.len() < len {
-        piece.buffer.resize(len, 0);
+impl Piece {
+    fn new(len: usize, spare: Spare) -> Self {
+        let buffer = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut piece = Self { buffer: buffer.unwrap_or_default(), len, spare };
+        if piece.buffer.len() < len {
+            piece.buffer.resize(len, 0);
+        }
+        piece
     }
-    file.read_exact_at(piece.buffer.get_mut(..len).unwrap_or_default(), position)?;
-    Ok(Bytes::from_owner(piece))
+
+    fn room(&mut self) -> &mut [u8] {
+        self.buffer.get_mut(..self.len).unwrap_or_default()
+    }
+
+    /// Reads all of it, waiting for the disk if need be.
+    fn read(mut self, file: &File, position: u64) -> io::Result<Bytes> {
+        file.read_exact_at(self.room(), position)?;
+        Ok(Bytes::from_owner(self))
+    }
 }
 
 impl FileBody {
@@ -76,6 +94,7 @@ impl FileBody {
     pub fn new(file: File, start: u64, end: u64) -> Self {
         Self {
             file: Arc::new(file),
+            at_once: true,
             position: start,
             end,
             left: end.saturating_sub(start),
@@ -89,15 +108,38 @@ impl FileBody {
         self.left
     }
 
-    fn start_read(&mut self) {
-        let piece = usize::try_from(self.end.saturating_sub(self.position)).map_or(PIECE, |left| left.min(PIECE));
-        if piece == 0 {
-            return;
+    /// The piece that comes next, and where it is.
+    fn next_piece(&self) -> Option<(Piece, u64)> {
+        let left = self.end.saturating_sub(self.position);
+        let len = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+        (len > 0).then(|| (Piece::new(len, Arc::clone(&self.spare)), self.position))
+    }
+
+    /// The next piece, as far as the kernel has it in memory.
+    fn read_at_once(&mut self) -> Option<Bytes> {
+        let (mut piece, position) = self.next_piece()?;
+        let mut room = [IoSliceMut::new(piece.room())];
+        match preadv2(&self.file, &mut room, position, ReadWriteFlags::NOWAIT) {
+            Ok(got) if got > 0 => {
+                piece.len = got;
+                self.position += got as u64;
+                Some(Bytes::from_owner(piece))
+            }
+            // The end is where it shouldn't be: the other way of reading says so.
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => None,
+            // An old kernel, or a file system that doesn't know.
+            Err(_) => {
+                self.at_once = false;
+                None
+            }
         }
-        let (file, position) = (Arc::clone(&self.file), self.position);
-        self.position += piece as u64;
-        let spare = Arc::clone(&self.spare);
-        self.job = Some(spawn_blocking(move || read(&file, position, piece, spare)));
+    }
+
+    fn start_read(&mut self) {
+        let Some((piece, position)) = self.next_piece() else { return };
+        self.position += piece.len as u64;
+        let file = Arc::clone(&self.file);
+        self.job = Some(spawn_blocking(move || piece.read(&file, position)));
     }
 
     /// The next piece. An error ends the connection: the length has been promised already.
@@ -106,6 +148,12 @@ impl FileBody {
             return Poll::Ready(None);
         }
         if self.job.is_none() {
+            if self.at_once
+                && let Some(data) = self.read_at_once()
+            {
+                self.left = self.left.saturating_sub(data.len() as u64);
+                return Poll::Ready(Some(Ok(data)));
+            }
             self.start_read();
         }
         let Some(job) = &mut self.job else { return Poll::Ready(None) };

@@ -4,16 +4,16 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET .pvrremote`, `steps/<rev>/.pvrremote` | where everything is: [`remote`] |
-//! | `GET json`, `PUT json`, `GET steps/<rev>/json` | states: [`steps`] |
-//! | `GET` of the base, `steps`, `steps/<rev>`, `steps/<rev>/progress`; `POST steps` | revisions: [`steps`] |
-//! | `GET`, `POST objects`, `GET objects/<sha>` | objects: [`objects`] |
-//! | `GET`, `HEAD`, `PUT objects/<sha>/blob` | their bytes: [`download`], [`upload`] |
-//! | `GET status` | [`status`] |
+//! | `GET .pvrremote`, `steps/<rev>/.pvrremote` | where everything is: `remote` |
+//! | `GET json`, `PUT json`, `GET steps/<rev>/json` | states: `steps` |
+//! | `GET` of the base, `steps`, `steps/<rev>`, `steps/<rev>/progress`; `POST steps` | revisions: `steps` |
+//! | `GET`, `POST objects`, `GET objects/<sha>` | objects: `objects` |
+//! | `GET`, `HEAD`, `PUT objects/<sha>/blob` | their bytes: `download`, `upload` |
+//! | `GET status` | `status` |
 //!
-//! A request comes from a socket ([`server`], [`connection`]) or from anything else that can make a
+//! A request comes from a socket (`server`, `connection`) or from anything else that can make a
 //! [`hyper::Request`] and an [`Arrival`] of it: [`Endpoint::handle`] knows neither sockets nor processes. It passes
-//! the [`guard`], becomes a [`route::Route`], and is answered from the [`Device`], whose functions all run on the
+//! the `guard`, becomes a [`route::Route`], and is answered from the [`Device`], whose functions all run on the
 //! blocking pool. One thread waits for all clients; memory is bounded by [`Limits`].
 
 mod body;

@@ -12,8 +12,10 @@ use super::temp::{TempDir, TempFile};
 use super::verify::{Check, TRIES};
 use super::writer::Sealed;
 use crate::state::ObjectId;
-use rustix::fs::{Mode, chmod, link, rename};
+use rustix::fs::{Mode, chmod, fchmod, link, rename};
 use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, Seek};
 use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
@@ -88,11 +90,10 @@ impl ObjectStore {
     fn name(&self, sealed: &mut Sealed, stage: Stage) -> Result<Stored, StoreError> {
         let id = sealed.id();
         let path = self.path(&id);
-        // One thread at a time: two that bring the same object would otherwise hash each other's.
         // What has to be hashed for it is hashed before, and remembered.
         self.check(&path, &id)?;
+        // One thread at a time: two that bring the same object would otherwise hash each other's.
         let _naming = self.inner.naming.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut staged = None;
         for _ in 0..TRIES {
             let outcome = match self.check(&path, &id)? {
                 Check::Intact(..) => {
@@ -104,32 +105,56 @@ impl ObjectStore {
                 Check::Bad => Stored::Replaced,
                 Check::Absent => Stored::New,
             };
-            if stage == Stage::Yes && staged.is_none() {
-                staged = Some(self.put(&sealed.temp, &self.staged(&id))?);
-            }
-            let named = if outcome == Stored::New {
-                match sealed.temp.link_to(&path) {
-                    // There meanwhile: look at it.
-                    Err(Errno::EXIST) => continue,
-                    other => other.on("link", &path),
+            match self.link_both(sealed, stage, outcome) {
+                Ok(true) => {
+                    sealed.temp.drop_name();
+                    if let Some(stamp) = self.stamp_of(&path) {
+                        self.inner.memo.remember(id, stamp);
+                    }
+                    return Ok(outcome);
                 }
-            } else {
-                self.put(&sealed.temp, &path).map(|_| ())
-            };
-            if let Err(e) = named {
-                // A second link that was there before stays, even if it now leads to our bytes.
-                if staged == Some(Put::Fresh) {
-                    self.remove_staged(&id)?;
+                // There meanwhile: look at it.
+                Ok(false) => {}
+                // An unnamed file that has lost its first link can get no other. Another process has put its own
+                // in the place of ours, or has given it up; failing both, the bytes are written once more.
+                Err(e) if is_gone(&e) => {
+                    if self.find(&id)?.is_none() {
+                        sealed.temp = self.again(sealed.file())?;
+                    }
                 }
-                return Err(e);
+                Err(e) => return Err(e),
             }
-            sealed.temp.drop_name();
-            if let Some(stamp) = self.stamp_of(&path) {
-                self.inner.memo.remember(id, stamp);
-            }
-            return Ok(outcome);
         }
         Err(StoreError::Contended { path })
+    }
+
+    /// Makes the second link, then the name. False: somebody else has made the name.
+    fn link_both(&self, sealed: &Sealed, stage: Stage, outcome: Stored) -> Result<bool, StoreError> {
+        let (path, staged) = (self.path(&sealed.id()), self.staged(&sealed.id()));
+        let put = if stage == Stage::Yes { Some(self.put(&sealed.temp, &staged)?) } else { None };
+        let named = match outcome {
+            Stored::New => match sealed.temp.link_to(&path) {
+                Err(Errno::EXIST) => return Ok(false),
+                other => other.on("link", &path),
+            },
+            _ => self.put(&sealed.temp, &path).map(|_| ()),
+        };
+        // A second link that was there before stays, even if it now leads to our bytes.
+        if named.is_err() && put == Some(Put::Fresh) {
+            self.remove_staged(&sealed.id())?;
+        }
+        named.map(|()| true)
+    }
+
+    /// The same bytes in a new file, durable.
+    fn again(&self, mut from: &File) -> Result<TempFile, StoreError> {
+        let tmp = self.tmp();
+        let temp = TempFile::create(&tmp, self.caps())?;
+        from.rewind().on("read a file in", &tmp)?;
+        io::copy(&mut from, &mut &temp.file).on("write a file in", &tmp)?;
+        fchmod(&temp.file, Mode::from_raw_mode(0o444)).on("make read-only a file in", &tmp)?;
+        durable::files(self.caps(), &[&temp.file], &tmp)?;
+        Ok(temp)
     }
 
     /// Puts a temporary under a name, in the place of whatever is there.
@@ -170,9 +195,7 @@ impl ObjectStore {
                     }
                 }
                 _ => match self.replace_with_link(&path, &staged) {
-                    Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                        return Ok(Held::Gone);
-                    }
+                    Err(e) if is_gone(&e) => return Ok(Held::Gone),
                     other => other?,
                 },
             },
@@ -181,6 +204,10 @@ impl ObjectStore {
         self.refresh(&known);
         Ok(Held::Yes)
     }
+}
+
+fn is_gone(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
 /// Whether a time lies at least `age` back. One in the future doesn't.
@@ -192,4 +219,37 @@ pub(super) fn older_than(time: (i64, u32), age: Duration) -> bool {
         .checked_add(Duration::new(seconds, time.1))
         .and_then(|then| SystemTime::now().duration_since(then).ok())
         .is_some_and(|passed| passed >= age)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_temporary_that_lost_its_first_link_is_written_once_more() {
+        for stage in [Stage::Yes, Stage::No] {
+            let dir = tempfile::tempdir().unwrap();
+            let store = ObjectStore::open(&dir.path().join("objects"), &dir.path().join("agent")).unwrap();
+            let mut writer = store.begin(None, Some(5)).unwrap();
+            writer.write_all(b"hello").unwrap();
+            let sealed = writer.finish().unwrap();
+            let id = sealed.id();
+            // As another process does that brings the same object, or gives up this one, at the same moment.
+            sealed.temp.link_to(&store.staged(&id)).unwrap();
+            fs::remove_file(store.staged(&id)).unwrap();
+            assert_eq!(store.publish(vec![sealed], stage).unwrap(), [(id, Stored::New)]);
+            assert_eq!(fs::read(store.path(&id)).unwrap(), b"hello");
+            assert_eq!(store.stamp_of(&store.staged(&id)).is_some(), stage == Stage::Yes);
+            assert_eq!(fs::read_dir(store.tmp()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn ages_are_counted_from_the_past_only() {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
+        for (time, old) in [(now, false), (now - 50, false), (now - 70, true), (now + 1000, false), (-1, true)] {
+            assert_eq!(older_than((time, 0), Duration::from_secs(60)), old, "{}", time - now);
+        }
+    }
 }

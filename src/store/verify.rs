@@ -82,7 +82,7 @@ impl ObjectStore {
     }
 
     /// An intact object, brought back if need be.
-    fn find(&self, id: &ObjectId) -> Result<Option<(File, Stamp)>, StoreError> {
+    pub(super) fn find(&self, id: &ObjectId) -> Result<Option<(File, Stamp)>, StoreError> {
         let path = self.path(id);
         for _ in 0..TRIES {
             let bad = match self.check(&path, id)? {
