@@ -100,10 +100,10 @@ pub fn quick_dir() -> TempDir {
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
-/// Says which test cannot run for lack of root or a tool. Where `PVR_SKIP_NOTHING` is set, that is a failure.
+/// Says which test cannot run for lack of root or a tool. Where `CI_RUN` is set, that is a failure.
 fn skip<T>(why: &str) -> Option<T> {
     let name = std::thread::current().name().unwrap_or("?").to_owned();
-    assert!(std::env::var_os("PVR_SKIP_NOTHING").is_none(), "{name} cannot run: {why}");
+    assert!(std::env::var_os("CI_RUN").is_none(), "{name} cannot run: {why}");
     eprintln!("skipped {name}: {why}");
     None
 }
