@@ -2,6 +2,7 @@
 //!
 //!     cargo bench --bench endpoint                 1 GiB in 16 objects over 5 connections
 //!     BENCH_MIB=64 cargo bench --bench endpoint    less
+//!     BENCH_DIR=/dev/shm cargo bench --bench endpoint    on another file system
 //!
 //! The peer is `busybox httpd` with a shell CGI that stores the body and `sha256sum`s it, which is what devices run
 //! today; for downloads, the same `httpd` serving files. The client is the same for both: files from the page cache
@@ -54,7 +55,8 @@ impl Drop for Running {
 
 fn main() -> io::Result<()> {
     let mib: usize = std::env::var("BENCH_MIB").ok().and_then(|value| value.parse().ok()).unwrap_or(1024);
-    let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench");
+    let place = std::env::var_os("BENCH_DIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
+    let work = Path::new(&place).join("pvr-agent-bench");
     let _ = fs::remove_dir_all(&work);
     fs::create_dir_all(&work)?;
     let busybox = Command::new("busybox").arg("true").status().is_ok_and(|status| status.success());

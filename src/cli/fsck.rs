@@ -24,7 +24,7 @@ pub struct Args {
 /// Checks and reports. An error is exit code 2.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let root = args.storage.unwrap_or_else(Storage::usual_place);
-    let storage = Storage::open_read_only(&root).context("open the storage")?;
+    let storage = Storage::open_read_only(&root).context("open the storage")?.with_json_limits(super::limits::json()?);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let report = fsck(&storage, threads).context("check the storage")?;
     let mut out = std::io::stdout().lock();

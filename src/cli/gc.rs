@@ -28,7 +28,8 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let root = args.storage.unwrap_or_else(Storage::usual_place);
     let opened = if args.dry_run { Storage::open_read_only(&root) } else { Storage::open(&root) };
-    let report = gc(&opened.context("open the storage")?, args.dry_run).context("collect")?;
+    let report = gc(&opened.context("open the storage")?.with_json_limits(super::limits::json()?), args.dry_run)
+        .context("collect")?;
     let mut out = std::io::stdout().lock();
     if args.json {
         serde_json::to_writer(&mut out, &report)?;

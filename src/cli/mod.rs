@@ -5,6 +5,7 @@
 
 pub mod fsck;
 pub mod gc;
+mod limits;
 pub mod pvr;
 pub mod serve;
 

@@ -52,7 +52,8 @@ enum LogFormat {
 
 /// Serves until a signal ends it.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let storage = open_storage(args.storage.as_deref())?;
+    let json = super::limits::json()?;
+    let storage = open_storage(args.storage.as_deref())?.with_json_limits(json);
     let runner = Runner::detect();
     let root = storage.root().to_owned();
     let device = Device::open(storage, runner)?;
@@ -72,7 +73,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let _ = std::io::stdout().write_all(announcement(&root, address, runner, &warnings).as_bytes());
 
     let hosts = Hosts::new(&args.host, args.public_url);
-    let endpoint = Arc::new(Endpoint::new(device, Limits::default(), hosts, log, warnings));
+    let endpoint = Arc::new(Endpoint::new(device, Limits::default().with_json(&json), hosts, log, warnings));
     match crate::endpoint::run(listener, endpoint, Stop::default(), true).context("serve")? {
         Ended::Drained => Ok(ExitCode::SUCCESS),
         Ended::Cut => Ok(ExitCode::from(1)),

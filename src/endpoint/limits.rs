@@ -1,5 +1,6 @@
 //! What one client, and all of them together, may take of the device.
 
+use crate::state::JsonLimits;
 use std::time::Duration;
 
 /// The limits of the endpoint. [`Limits::default`] is meant for a small device: it bounds memory to a few MiB
@@ -69,6 +70,17 @@ impl Default for Limits {
             linger_bytes: 8 * 1024 * 1024,
             shutdown_time: Duration::from_secs(10),
         }
+    }
+}
+
+impl Limits {
+    /// The same, with other limits for states; what may be held at one time grows so that two of them fit.
+    #[must_use]
+    pub fn with_json(mut self, json: &JsonLimits) -> Self {
+        self.state_bytes = json.bytes;
+        self.json_depth = json.depth;
+        self.held_bytes = self.held_bytes.max(2 * (json.bytes + self.envelope_bytes));
+        self
     }
 }
 

@@ -72,14 +72,13 @@ impl Remote {
 
     /// The endpoint's state. One without a single key is what the hub answers for revisions that do not exist
     /// (`hub.md` D13); the caller decides what that means.
-    pub fn state(&self) -> Result<State, RemoteError> {
+    pub fn state(&self, limits: &JsonLimits) -> Result<State, RemoteError> {
         let response = self.session.call(Method::Get, &self.state, None)?;
         if response.status() != 200 {
             return Err(self.session.refusal(&self.state, response));
         }
-        let limits = JsonLimits::default();
         let bytes = response.into_bytes(limits.bytes).map_err(|e| net(Method::Get, &self.state, e))?;
-        State::parse_strict(bytes.trim_ascii_end(), &limits, Spec::Any)
+        State::parse_strict(bytes.trim_ascii_end(), limits, Spec::Any)
             .map_err(|source| RemoteError::State { url: shown(&self.state), source })
     }
 

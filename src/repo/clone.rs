@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::error::{Context, RepoError};
 use super::files::{random_name, sync_parent};
 use super::{CheckoutAs, Repo};
+use crate::state::JsonLimits;
 
 const PREFIX: &str = "pvr-clone-";
 const MARK: &str = ".pvr/cloning";
@@ -23,6 +24,7 @@ pub fn clone<E: From<RepoError>>(
     target: &Path,
     spec: &str,
     pool: &str,
+    limits: JsonLimits,
     checkout_as: CheckoutAs,
     fill: impl FnOnce(&Repo) -> Result<(), E>,
     failed: impl Fn(Step, RepoError) -> E,
@@ -45,7 +47,8 @@ pub fn clone<E: From<RepoError>>(
     flock(&lock, FlockOperation::NonBlockingLockExclusive)
         .on("lock", &making.path)
         .map_err(|error| failed(Step::Folder, error))?;
-    let repo = Repo::init(&making.path, spec, pool).map_err(|error| failed(Step::Init, error))?;
+    let repo =
+        Repo::init(&making.path, spec, pool).map_err(|error| failed(Step::Init, error))?.with_json_limits(limits);
     let mark = making.path.join(MARK);
     folder(File::create(&mark).on("create", &mark))?;
     fill(&repo)?;

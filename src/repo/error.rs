@@ -38,6 +38,14 @@ pub enum RepoError {
         /// What is wrong with it.
         source: StateError,
     },
+    /// The new state is over a limit, so that nothing could read it. Nothing was changed.
+    #[error(
+        "the new state is not written, because it could not be read again: {source}\nPVR_AGENT_MAX_STATE_BYTES and PVR_AGENT_MAX_JSON_DEPTH set the limits"
+    )]
+    Unreadable {
+        /// Which limit.
+        source: StateError,
+    },
     /// `.pvr/config` or `.pvr/new` is not what it should be.
     #[error("{} cannot be read: {why}", shown(.path))]
     Damaged {

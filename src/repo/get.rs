@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::RepoError;
 use super::{Config, Repo, read_state};
 use crate::remote::{Observer, Remote};
-use crate::state::{ObjectId, PartSelection, State, StatePath, part};
+use crate::state::{JsonLimits, ObjectId, PartSelection, State, StatePath, part};
 use crate::store::{ObjectStore, Sealed, Stage, StoreError};
 
 /// Where a `get` comes from.
@@ -44,14 +44,14 @@ impl Repo {
         let store = self.store()?;
         let incoming = match source {
             Source::Remote(remote) => {
-                let state = remote.state()?;
+                let state = remote.state(&self.limits)?;
                 // What the hub answers for a revision that does not exist would otherwise wipe everything.
                 if state.is_empty() && state.spec().is_none() {
                     return Err(RepoError::EmptyState(remote.to_string()));
                 }
                 state
             }
-            Source::Local(pvr) => local_state(pvr)?,
+            Source::Local(pvr) => local_state(pvr, &self.limits)?,
         };
         let wanted: Vec<(&StatePath, &ObjectId)> =
             incoming.objects().filter(|(path, _)| selection.selects(path.as_str())).collect();
@@ -75,12 +75,12 @@ impl Repo {
     }
 }
 
-fn local_state(pvr: &Path) -> Result<State, RepoError> {
+fn local_state(pvr: &Path, limits: &JsonLimits) -> Result<State, RepoError> {
     let inside = pvr.join(".pvr/json").is_file();
     if !pvr.is_dir() {
         return Err(RepoError::NoSource { path: pvr.to_owned(), inside: false });
     }
-    read_state(pvr)?.ok_or_else(|| RepoError::NoSource { path: pvr.to_owned(), inside })
+    read_state(pvr, limits)?.ok_or_else(|| RepoError::NoSource { path: pvr.to_owned(), inside })
 }
 
 /// Copies objects out of another repository, verified. Says for how many keys.

@@ -62,12 +62,13 @@ pub struct Repo {
     root: PathBuf,
     pvr: PathBuf,
     store: OnceCell<ObjectStore>,
+    limits: JsonLimits,
 }
 
 impl Repo {
     /// The working copy in `root`, whether or not there is one yet.
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned(), pvr: root.join(".pvr"), store: OnceCell::new() }
+        Self { root: root.to_owned(), pvr: root.join(".pvr"), store: OnceCell::new(), limits: JsonLimits::default() }
     }
 
     /// Makes a repository. `pool` is stored as it is given; an absolute path keeps its meaning when the folder moves.
@@ -95,6 +96,13 @@ impl Repo {
         Ok(repo)
     }
 
+    /// The same repository, with other limits for states.
+    #[must_use]
+    pub fn with_json_limits(mut self, limits: JsonLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     /// The folder of the working tree.
     pub fn root(&self) -> &Path {
         &self.root
@@ -118,7 +126,7 @@ impl Repo {
 
     /// The committed state, or `None` where nothing has been committed or initialised.
     pub fn pristine(&self) -> Result<Option<State>, RepoError> {
-        read_state(&self.pvr)
+        read_state(&self.pvr, &self.limits)
     }
 
     /// The committed state; an empty one where there is none.
@@ -128,7 +136,13 @@ impl Repo {
 
     /// Replaces the committed state.
     fn write_pristine(&self, state: &State, lock: &Lock) -> Result<(), RepoError> {
-        lock.replace(&self.pvr.join("json"), state.to_canonical()?.as_bytes(), 0o644)
+        let path = self.pvr.join("json");
+        let text = state.to_canonical()?;
+        // What cannot be read again would lock its owner out of the repository.
+        if let Err(source) = State::parse_strict(text.as_bytes(), &self.limits, Spec::Any) {
+            return Err(RepoError::Unreadable { source });
+        }
+        lock.replace(&path, text.as_bytes(), 0o644)
     }
 
     fn lock(&self) -> Result<Lock, RepoError> {
@@ -149,10 +163,10 @@ impl Repo {
 }
 
 /// The state in a `.pvr` folder.
-fn read_state(pvr: &Path) -> Result<Option<State>, RepoError> {
+fn read_state(pvr: &Path, limits: &JsonLimits) -> Result<Option<State>, RepoError> {
     let path = pvr.join("json");
     let Some(bytes) = files::read_if_there(&path)? else { return Ok(None) };
-    match State::parse_strict(&bytes, &JsonLimits::default(), Spec::Any) {
+    match State::parse_strict(&bytes, limits, Spec::Any) {
         Ok(state) => Ok(Some(state)),
         Err(source) => Err(RepoError::Pristine { path, source }),
     }

@@ -39,7 +39,7 @@ impl Repo {
             Revision::parse(name)?;
         }
         let post = Post { state: &state, commit_msg: options.commit_msg.as_deref(), rev, envelope };
-        let baseline: BTreeSet<ObjectId> = remote.state()?.objects().map(|(_, id)| *id).collect();
+        let baseline: BTreeSet<ObjectId> = remote.state(&self.limits)?.objects().map(|(_, id)| *id).collect();
         synched();
         let store = self.store()?;
         let unknown = state.objects().filter(|(_, id)| !baseline.contains(id));

@@ -64,7 +64,7 @@ impl Repo {
             let was_object = matches!(pristine.get(key.as_str()), Some(Entry::Object(_)));
             let path = key.below(&self.root);
             let value = if key.as_str().ends_with(".json") && !forced && !was_object {
-                inline(&key, &path, &mut warnings)?
+                inline(&self.limits, &key, &path, &mut warnings)?
             } else {
                 None
             };
@@ -139,14 +139,18 @@ pub(super) fn normal(state: &State) -> Result<State, RepoError> {
 
 /// The value of a `.json` file, or `None` where it has to be an object: a text of 64 hex digits would be read as the
 /// name of one (`cli.md` §5).
-fn inline(key: &StatePath, path: &Path, warnings: &mut Vec<String>) -> Result<Option<Value>, RepoError> {
-    let limits = JsonLimits::default();
+fn inline(
+    limits: &JsonLimits,
+    key: &StatePath,
+    path: &Path,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Value>, RepoError> {
     let mut bytes = Vec::new();
     // One byte more than may be, so that the parser sees that it is too much.
     let most = limits.bytes as u64 + 1;
     File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)).on("read", path)?;
     let (value, found) =
-        parse_lenient(&bytes, &limits).map_err(|source| RepoError::Json { key: key.clone(), source })?;
+        parse_lenient(&bytes, limits).map_err(|source| RepoError::Json { key: key.clone(), source })?;
     warnings.extend(found.iter().map(|warning| format!("{key}: {warning}")));
     Ok(document::is_inline(key.as_str(), &value).then_some(value))
 }

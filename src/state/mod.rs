@@ -15,7 +15,7 @@
 //! | [`document`] | a whole state, checked |
 //! | [`part`] | part selection: `#a,b,-c` |
 //! | [`patch`] | RFC 7396 merge patch |
-//! | [`escape`] | showing names that may hold anything |
+//! | [`mod@escape`] | showing names that may hold anything |
 
 pub mod canonical;
 pub mod document;

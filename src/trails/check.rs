@@ -48,7 +48,7 @@ pub(super) fn files(
             continue;
         }
         match entry {
-            Entry::Json(value) if !holds(&path, &meta, value, spelling)? => {
+            Entry::Json(value) if !holds(storage.json_limits(), &path, &meta, value, spelling)? => {
                 report(Kind::FileContent, path, "its bytes are not those of the value in the state".to_owned());
             }
             // A container may have written to it.
@@ -97,8 +97,13 @@ fn look(path: &Path) -> Result<Option<Metadata>, StoreError> {
     }
 }
 
-fn holds(path: &Path, meta: &Metadata, value: &Value, spelling: Spelling) -> Result<bool, TrailsError> {
-    let limits = JsonLimits::default();
+fn holds(
+    limits: &JsonLimits,
+    path: &Path,
+    meta: &Metadata,
+    value: &Value,
+    spelling: Spelling,
+) -> Result<bool, TrailsError> {
     if meta.len() > limits.bytes as u64 {
         return Ok(false);
     }
@@ -107,6 +112,6 @@ fn holds(path: &Path, meta: &Metadata, value: &Value, spelling: Spelling) -> Res
     if canonical.as_ref().is_some_and(|text| text.as_bytes() == bytes) {
         return Ok(true);
     }
-    let spelled = || parse_strict(&bytes, &limits).ok().and_then(|read| to_canonical(&read).ok());
+    let spelled = || parse_strict(&bytes, limits).ok().and_then(|read| to_canonical(&read).ok());
     Ok(spelling == Spelling::AsWritten && canonical.is_some() && spelled() == canonical)
 }

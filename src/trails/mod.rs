@@ -48,6 +48,7 @@ pub use progress::{Progress, Status};
 pub use read::StepInfo;
 pub use sweep::Swept;
 
+use crate::state::JsonLimits;
 use crate::store::{Capabilities, Context, ObjectStore, Options, sync_folder};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,6 +61,7 @@ const RESERVED_PERCENT: u8 = 5;
 pub struct Storage {
     root: PathBuf,
     store: ObjectStore,
+    limits: JsonLimits,
 }
 
 impl Storage {
@@ -99,7 +101,7 @@ impl Storage {
         // Revisions record the absolute path of the objects.
         let root = fs::canonicalize(root).on("resolve", root)?;
         let store = ObjectStore::open_with(&root.join("objects"), &root.join(".pvr-agent"), options)?;
-        Ok(Self { root, store })
+        Ok(Self { root, store, limits: JsonLimits::default() })
     }
 
     /// Where a storage is if nobody says: `/storage` as on every device, else `./pvroot` as `serve` makes it.
@@ -111,6 +113,18 @@ impl Storage {
     /// The folder, as an absolute path.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The same storage, with other limits for the states it holds.
+    #[must_use]
+    pub fn with_json_limits(mut self, limits: JsonLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How large and how deep a state may be.
+    pub fn json_limits(&self) -> &JsonLimits {
+        &self.limits
     }
 
     /// Its objects.

@@ -5,7 +5,7 @@ use super::boot::BootLoader;
 use super::error::TrailsError;
 use super::name::RevisionName;
 use super::progress::Progress;
-use crate::state::{JsonLimits, Spec, State};
+use crate::state::{Spec, State};
 use crate::store::{Absent, Context, StoreError};
 use rustix::fs::{Mode, OFlags, open};
 use std::fs::{self, File};
@@ -125,7 +125,7 @@ impl Storage {
 
     /// The bytes of a revision's state, as they are. None if the revision or its state is absent.
     pub fn state_bytes(&self, name: &RevisionName) -> Result<Option<Vec<u8>>, TrailsError> {
-        let limit = JsonLimits::default().bytes;
+        let limit = self.json_limits().bytes;
         let path = self.dir(name).join(".pvr/json");
         match read_small(&path, limit + 1)? {
             Some(bytes) if bytes.len() > limit => Err(TrailsError::TooLarge { path, limit }),
@@ -139,7 +139,7 @@ impl Storage {
             return Ok(None);
         };
         let refuse = |source| TrailsError::State { name: name.clone(), source: Box::new(source) };
-        State::parse_strict(&bytes, &JsonLimits::default(), Spec::Any).map(Some).map_err(refuse)
+        State::parse_strict(&bytes, self.json_limits(), Spec::Any).map(Some).map_err(refuse)
     }
 
     /// What became of a revision. None if nothing (readable) says so.

@@ -41,7 +41,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let checkout_as = if canonical { CheckoutAs::Canonical } else { CheckoutAs::Pretty };
     let fill = |repo: &repo::Repo| context.get(repo, &reference).map(drop).map_err(|error| Failed(7, error));
     let failed = |step, error| Failed(code(step), error);
-    repo::clone(&target, &args.spec, &pool, checkout_as, fill, failed)
+    repo::clone(&target, &args.spec, &pool, context.limits, checkout_as, fill, failed)
         .map_err(|Failed(code, error)| Failure::coded(code, error))?;
     show::print(&format!("Successfully cloned: {}\n", repo::shown(&target)))
 }

@@ -5,6 +5,7 @@
 //! | `--config-dir` | `PVR_CONFIG_DIR` | `$HOME/.pvr`, or `.pvr` in the home of the password file |
 //! | `--repo-baseurl` | `PVR_REPO_BASEURL` | `https://pvr.pantahub.com` |
 //! | `--access-token` | `PVR_ACCESSTOKEN` | none |
+//! | | `PVR_AGENT_MAX_STATE_BYTES`, `PVR_AGENT_MAX_JSON_DEPTH` | see `cli::limits` |
 //! | | `PVR_HTTP_TIMEOUT` | 60: seconds without anything moving before a connection is given up |
 //!
 //! An environment variable that is set to nothing counts as not set.
@@ -21,6 +22,7 @@ use super::show::{self, Progress};
 use crate::net::{Client, Patience, Url};
 use crate::remote::{AccessToken, Remote};
 use crate::repo::{Place, Reference, ReferenceError, Repo, RepoError, Source};
+use crate::state::JsonLimits;
 
 const REPO_BASEURL: &str = "https://pvr.pantahub.com";
 
@@ -32,6 +34,7 @@ pub(super) struct Context {
     repo_baseurl: Url,
     token: Option<AccessToken>,
     client: Client,
+    pub(super) limits: JsonLimits,
 }
 
 impl Context {
@@ -64,12 +67,13 @@ impl Context {
                 seconds.ok_or_else(|| Failure::plain("PVR_HTTP_TIMEOUT is not a number of seconds from 1 to 86400"))?;
             patience.idle = Duration::from_secs(seconds);
         }
-        Ok(Self { cwd, config_dir, repo_baseurl, token, client: Client::new(patience) })
+        let limits = crate::cli::limits::json().map_err(Failure::plain)?;
+        Ok(Self { cwd, config_dir, repo_baseurl, token, client: Client::new(patience), limits })
     }
 
     /// The repository in the current folder, whether or not there is one.
     pub(super) fn repo(&self) -> Repo {
-        Repo::at(&self.cwd)
+        Repo::at(&self.cwd).with_json_limits(self.limits)
     }
 
     /// The pool for a new repository: the flag, `PVR_OBJECTS_DIR`, `objects` in the config folder; absolute.
