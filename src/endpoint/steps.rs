@@ -135,12 +135,11 @@ impl Endpoint {
         };
         let held = body.whole(json.bytes, self.held()).await?;
         // One at a time: revisions are installed one after the other anyway, and a parsed state is many times
-        // as large as its text.
-        let _turn = self.posting().acquire().await.map_err(ApiError::internal)?;
-        let bytes = held.bytes;
+        // as large as its text. The turn ends with the work, not with the client's patience.
+        let turn = self.posting().acquire_owned().await.map_err(ApiError::internal)?;
         let parse = move || -> Result<Post, ApiError> {
-            let (rev, commit_msg, state) = open(parse_strict(&bytes, &json).map_err(bad_json)?)?;
-            drop(bytes);
+            let (rev, commit_msg, state) = open(parse_strict(&held.bytes, &json).map_err(bad_json)?)?;
+            drop(held);
             let state = State::from_value(state, Spec::Known)?;
             let text = state.to_canonical().map_err(|e| bad_state(e.to_string()))?;
             if text.len() > cap {
@@ -150,7 +149,10 @@ impl Endpoint {
             Ok(Post { rev, state, text, commit_msg })
         };
         let device = self.shared_device();
-        let work = tokio::task::spawn_blocking(move || parse().and_then(|post| Ok(device.post(post)?)));
+        let work = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            parse().and_then(|post| Ok(device.post(post)?))
+        });
         work.await.unwrap_or_else(|e| Err(ApiError::internal(e)))
     }
 }
