@@ -72,8 +72,8 @@ pub struct Endpoint {
     log: Log,
     warnings: Vec<String>,
     publisher: Arc<Publisher>,
-    held: Semaphore,
-    posting: Semaphore,
+    held: Arc<Semaphore>,
+    posting: Arc<Semaphore>,
     /// Different for every start, so that ids of two runs in one log don't meet.
     run: u32,
     requests: AtomicU32,
@@ -88,8 +88,8 @@ impl Endpoint {
             now.as_secs().wrapping_mul(1_000_003) ^ u64::from(now.subsec_nanos()) ^ u64::from(std::process::id());
         Self {
             publisher: Publisher::new(Arc::clone(&device)),
-            held: Semaphore::new(limits.held_bytes.min(Semaphore::MAX_PERMITS)),
-            posting: Semaphore::new(1),
+            held: Arc::new(Semaphore::new(limits.held_bytes.min(Semaphore::MAX_PERMITS))),
+            posting: Arc::new(Semaphore::new(1)),
             run: mixed as u32,
             requests: AtomicU32::new(0),
             device,
@@ -214,12 +214,12 @@ impl Endpoint {
         &self.publisher
     }
 
-    fn held(&self) -> &Semaphore {
+    fn held(&self) -> &Arc<Semaphore> {
         &self.held
     }
 
-    fn posting(&self) -> &Semaphore {
-        &self.posting
+    fn posting(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.posting)
     }
 }
 
