@@ -215,6 +215,12 @@ impl From<DeviceError> for ApiError {
                 format!("revision {name} is running and cannot be changed"),
             )
             .hint("choose another name with --rev locals/<name>"),
+            E::Damaged(name) => Self::new(
+                StatusCode::CONFLICT,
+                "revision-damaged",
+                format!("revision {name} has this state, but its files are not what the state says"),
+            )
+            .hint("choose another name with --rev locals/<name>; pvr-agent fsck names the files"),
             E::Full(cause) => Self::new(
                 StatusCode::INSUFFICIENT_STORAGE,
                 "no-space",

@@ -68,6 +68,15 @@ pub enum InstallError {
         /// The name.
         rev: Revision,
     },
+    /// The name belongs to a revision that ran, with this very state, and its files are not what the state says.
+    #[error(
+        "revision {rev} has this state, but its files do not: pvr-agent fsck names them\n\
+         post under another name: --rev locals/<name>"
+    )]
+    Damaged {
+        /// The name.
+        rev: Revision,
+    },
     /// A value of the state has no canonical form that could be stored.
     #[error(transparent)]
     Canonical(#[from] crate::state::canonical::CanonicalError),
