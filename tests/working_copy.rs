@@ -194,7 +194,7 @@ fn a_clone_never_replaces_anything() {
     let device = Device::plain(&[("x", b"x")]);
     let home = Home::new();
     fs::create_dir(home.at("c")).unwrap();
-    home.pvr("", &["clone", &device.reference(), "c"]).code(9).says("file exists");
+    home.pvr("", &["clone", &device.reference(), "c"]).code(9).says("file exists\nremove it, or give");
     assert!(device.server.requests().is_empty(), "nothing is fetched in vain");
     // What a clone that died has left is removed by the next; what only looks like it stays.
     home.write("pvr-clone-0123456789abcdef/.pvr/cloning", "");

@@ -191,7 +191,7 @@ impl From<DeviceError> for ApiError {
             }
             E::NoSuchObject(id) => {
                 Self::new(StatusCode::NOT_FOUND, "no-such-object", format!("there is no intact object {id}"))
-                    .hint("announce it with POST objects, then upload it")
+                    .hint("if it is wanted, upload it (again): announce it with POST objects first")
             }
             E::Missing(list) => {
                 let missing = list.iter().map(|(key, id)| json!({"key": key.as_str(), "sha256": id.to_string()}));

@@ -16,7 +16,7 @@ pub enum TrailsError {
     /// A folder lacks what every storage has.
     #[error(
         "{} is no storage: it has no folder '{lacks}'\n\
-         a storage is what Pantavisor mounts at /storage; pvr-agent serve makes one to try things with",
+         Pantavisor's is /storage; pvr-agent serve without --storage makes one in ./pvroot to try things with",
         Shown(path)
     )]
     NotAStorage {

@@ -1,0 +1,70 @@
+//! What `pvr-agent` says to somebody who has not seen it before: help, and what to do after an error.
+
+mod black_box;
+
+use black_box::agent::{self, Server};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Output;
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn help_kept_exit_codes_and_environment_to_itself() {
+    for (command, texts) in [
+        ("fsck", ["Exits with 0 if everything is right, 1 if there are findings", "--storage <DIR>"]),
+        ("gc", ["the running revision, rollback points, revision 0", "Exits with 0, or with 2"]),
+        ("serve", ["PVR_AGENT_LISTEN", "PVR_AGENT_PORT"]),
+    ] {
+        let output = agent::run(&[command, "--help"]);
+        assert_eq!(output.status.code(), Some(0), "{command}");
+        // However the terminal breaks the lines.
+        let help = text(&output).split_whitespace().collect::<Vec<_>>().join(" ");
+        for wanted in texts {
+            assert!(help.contains(wanted), "{command}: {help}");
+        }
+    }
+}
+
+#[test]
+fn a_taken_port_was_named_without_a_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = agent::command().args(["serve", "--port", &port]).current_dir(dir.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("stop it, or choose a port with --port"), "{}", text(&output));
+}
+
+#[test]
+fn a_storage_that_is_none_was_answered_with_what_had_just_been_tried() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["fsck", "gc", "serve"] {
+        let output = agent::command().args([command, "--storage"]).arg(dir.path().join("none")).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output).contains("pvr-agent serve without --storage makes one"), "{}", text(&output));
+    }
+}
+
+#[test]
+fn a_clone_called_whole_objects_wrong_because_another_one_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = dir.path().join("pvroot");
+    pvr_agent::trails::factory::make(&storage).unwrap();
+    let bad = fs::read_dir(storage.join("objects")).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
+    fs::set_permissions(&bad, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&bad, b"something else").unwrap();
+    let server = Server::start(&storage);
+    let output = agent::command()
+        .args(["pvr", "clone", &server.base, "c"])
+        .current_dir(dir.path())
+        .env("HOME", dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(7));
+    let said = text(&output);
+    assert_eq!(said.matches("[ERROR]").count(), 1, "{said}");
+    assert!(said.contains("there is no intact object") && said.contains("upload it (again)"), "{said}");
+}
