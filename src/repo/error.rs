@@ -55,7 +55,7 @@ pub enum RepoError {
         why: String,
     },
     /// A tracked `.json` file is not JSON.
-    #[error("JSON Unmarshal ({key}): {source}")]
+    #[error("JSON Unmarshal ({key}): {source}\npvr add --raw tracks a file as it is{}", limits(.source))]
     Json {
         /// The file.
         key: StatePath,
@@ -169,6 +169,16 @@ fn missing(pool: &Path, objects: &[(StatePath, ObjectId)]) -> String {
         text.push_str(&format!("\nand {} more", objects.len() - 20));
     }
     text
+}
+
+/// What else can be done where a limit was in the way.
+fn limits(error: &JsonError) -> &'static str {
+    match error {
+        JsonError::TooLarge { .. } | JsonError::TooDeep { .. } => {
+            "; PVR_AGENT_MAX_STATE_BYTES and PVR_AGENT_MAX_JSON_DEPTH set the limits"
+        }
+        _ => "",
+    }
 }
 
 /// A path for people.
