@@ -3,6 +3,7 @@
 mod black_box;
 
 use black_box::agent::{self, Server};
+use black_box::http;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
@@ -67,4 +68,21 @@ fn a_clone_called_whole_objects_wrong_because_another_one_was() {
     let said = text(&output);
     assert_eq!(said.matches("[ERROR]").count(), 1, "{said}");
     assert!(said.contains("there is no intact object") && said.contains("upload it (again)"), "{said}");
+}
+
+#[test]
+fn a_device_whose_running_state_is_damaged_reported_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = dir.path().join("pvroot");
+    pvr_agent::trails::factory::make(&storage).unwrap();
+    let server = Server::start(&storage);
+    let warnings = || http::get(&format!("{}/status", server.base)).json()["warnings"].clone();
+    assert_eq!(warnings(), serde_json::json!([]));
+    let state = storage.join("trails/0/.pvr/json");
+    let good = fs::read(&state).unwrap();
+    fs::remove_file(&state).unwrap();
+    fs::write(&state, b"{").unwrap();
+    assert!(warnings()[0].as_str().unwrap().contains("pvr-agent fsck says why"), "{}", warnings());
+    fs::write(&state, good).unwrap();
+    assert_eq!(warnings(), serde_json::json!([]));
 }
