@@ -86,3 +86,26 @@ fn a_device_whose_running_state_is_damaged_reported_nothing() {
     fs::write(&state, good).unwrap();
     assert_eq!(warnings(), serde_json::json!([]));
 }
+
+#[test]
+fn a_device_with_a_damaged_running_state_could_not_be_mended_by_a_post() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = dir.path().join("pvroot");
+    pvr_agent::trails::factory::make(&storage).unwrap();
+    let server = Server::start(&storage);
+    let pvr = |folder: &str, args: &[&str]| {
+        let mut command = agent::command();
+        command.arg("pvr").args(args).current_dir(dir.path().join(folder)).env("HOME", dir.path());
+        let output = command.output().unwrap();
+        (output.status.code(), text(&output))
+    };
+    assert_eq!(pvr("", &["clone", &server.base, "c"]).0, Some(0));
+    let state = storage.join("trails/0/.pvr/json");
+    fs::remove_file(&state).unwrap();
+    fs::write(&state, b"{").unwrap();
+    let (code, said) = pvr("", &["clone", &server.base, "d"]);
+    assert!(code == Some(7) && said.contains("\trequest-id "), "{said}");
+    let (code, said) = pvr("c", &["post"]);
+    assert!(code == Some(0) && said.contains("Synching baseline state with device [ERROR]\n"), "{said}");
+    assert_eq!(pvr("", &["clone", &server.base, "d"]).0, Some(0));
+}
