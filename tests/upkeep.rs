@@ -63,6 +63,21 @@ fn write(storage: &Storage, file: &str, bytes: &[u8]) {
 }
 
 #[test]
+fn a_repaired_object_hid_that_its_revision_keeps_the_wrong_bytes() {
+    let dir = quick_dir();
+    let storage = factory::make(dir.path()).unwrap();
+    upload_all(&storage);
+    install_as(&storage, "locals/x", &system("1")).unwrap();
+    fs::write(storage.store().path(&id_of(ROOT)), ROOT.to_ascii_uppercase()).unwrap();
+    assert_eq!(upload(storage.store(), ROOT).unwrap().1, Stored::Replaced);
+    let file = "trails/locals/x/app/root.squashfs".to_owned();
+    assert_eq!(kinds(&storage), [(Kind::FileInode, file.clone()), (Kind::FileContent, file.clone())]);
+    // The right bytes in a file of their own are no more than that.
+    write(&storage, "app/root.squashfs", ROOT);
+    assert_eq!(kinds(&storage), [(Kind::FileInode, file)]);
+}
+
+#[test]
 fn a_medium_that_forgets_is_found_out_and_the_memo_corrected() {
     let dir = quick_dir();
     let storage = factory::make(dir.path()).unwrap();

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Remove revisions that are not needed, and objects that nothing names.
+/// Remove revisions and objects that nothing needs
 ///
 /// Stays: the running revision, rollback points, revision 0, what an update in progress or the boot loader names, and
 /// objects that were uploaded within the last 24 hours. Exits with 0, or with 2 if it could not be done.
