@@ -19,7 +19,7 @@ pub use post::{Post, Posted};
 
 use crate::state::{Entry, ObjectId, Revision, Value};
 use crate::store::{Sealed, Space, Stage, Writer};
-use crate::trails::{RevisionName, StepInfo, Storage, gc};
+use crate::trails::{RevisionName, StepInfo, Storage, would_collect};
 
 /// Where the socket of a running Pantavisor is, seen from a container, from the host, and from older containers.
 const CONTROL_SOCKETS: [&str; 3] = ["/run/pantavisor/pv/pv-ctrl", "/pv/pv-ctrl", "/pantavisor/pv-ctrl"];
@@ -258,9 +258,9 @@ impl Device {
         if known.is_some_and(|(when, _)| when.elapsed() < RECLAIMABLE_FOR) {
             return Ok(known.map(|(_, bytes)| bytes));
         }
-        let store = self.storage.store();
-        if store.try_lock_install()?.is_some() && store.try_lock_exclusive()?.is_some() {
-            *known = gc(&self.storage, true).ok().map(|report| (Instant::now(), report.bytes));
+        // A storage that cannot be collected has nothing to set free, and a status all the same.
+        if let Ok(Some(report)) = would_collect(&self.storage) {
+            *known = Some((Instant::now(), report.bytes));
         }
         Ok(known.map(|(_, bytes)| bytes))
     }

@@ -78,6 +78,14 @@ pub fn gc(storage: &Storage, dry_run: bool) -> Result<Report, TrailsError> {
     Ok(report)
 }
 
+/// What [`gc`] would collect, if nobody is at work at the moment: doesn't wait, and keeps nobody waiting for more
+/// than a look at every revision.
+pub fn would_collect(storage: &Storage) -> Result<Option<Report>, TrailsError> {
+    let Some(_install) = storage.store().try_lock_install()? else { return Ok(None) };
+    let Some(_alone) = storage.store().try_lock_exclusive()? else { return Ok(None) };
+    plan(storage, true).map(Some)
+}
+
 fn plan(storage: &Storage, dry_run: bool) -> Result<Report, TrailsError> {
     let mut report = Report { dry_run, ..Report::default() };
     let mut gone = Links::default();
