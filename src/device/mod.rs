@@ -119,7 +119,16 @@ impl Device {
         if let Some(name) = self.storage.current()? {
             return Ok(name);
         }
-        // A storage that no boot has touched yet: the factory revision is what would run.
+        // A storage that no boot has touched yet, or one that has lost its link: what the boot loader would start, and
+        // where it says nothing, the factory revision.
+        if let Some(name) = self.storage.boot_loader()?.rev
+            && self.storage.step(&name)?.is_some()
+        {
+            return Ok(name);
+        }
+        if self.storage.current_is_dangling() {
+            return Err(DeviceError::NoCurrent);
+        }
         let factory = RevisionName::from(Revision::FACTORY);
         self.storage.step(&factory)?.map(|_| factory).ok_or(DeviceError::NoCurrent)
     }

@@ -226,7 +226,7 @@ impl From<DeviceError> for ApiError {
                 "no-space",
                 "there is not enough space on the device for this",
             )
-            .hint("pvr-agent gc removes what no revision needs")
+            .hint("pvr-agent gc removes what no revision needs, and with --rollbacks N all but N rollback points")
             .cause(cause),
             E::WrongHash(text) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong-sha256", text),
             E::WrongSize(text) => Self::new(StatusCode::BAD_REQUEST, "wrong-length", text),
