@@ -74,6 +74,8 @@ pub struct Endpoint {
     publisher: Arc<Publisher>,
     held: Arc<Semaphore>,
     posting: Arc<Semaphore>,
+    /// Whoever reads a state, one at a time: as a tree it takes many times the memory of its text.
+    reading: Arc<Semaphore>,
     /// Different for every start, so that ids of two runs in one log don't meet.
     run: u32,
     requests: AtomicU32,
@@ -90,6 +92,7 @@ impl Endpoint {
             publisher: Publisher::new(Arc::clone(&device)),
             held: Arc::new(Semaphore::new(limits.held_bytes.min(Semaphore::MAX_PERMITS))),
             posting: Arc::new(Semaphore::new(1)),
+            reading: Arc::new(Semaphore::new(1)),
             run: mixed as u32,
             requests: AtomicU32::new(0),
             device,
@@ -180,6 +183,19 @@ impl Endpoint {
             Ok(outcome) => outcome.map_err(ApiError::from),
             Err(error) => Err(ApiError::internal(error)),
         }
+    }
+
+    /// Runs something that reads a state, which waits for nobody's lock.
+    async fn reading<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Device) -> Result<T, DeviceError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let turn = Arc::clone(&self.reading).acquire_owned().await.map_err(ApiError::internal)?;
+        self.blocking(move |device| {
+            let _turn = turn;
+            work(device)
+        })
+        .await
     }
 
     fn request_id(&self) -> String {

@@ -42,7 +42,7 @@ struct Space {
 
 impl Endpoint {
     pub(super) async fn status(&self) -> Result<Reply, ApiError> {
-        let status = self.blocking(|device| device.status()).await?;
+        let status = self.reading(|device| device.status()).await?;
         let progress: Option<Box<RawValue>> =
             status.progress.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
         let mut warnings = self.warnings().to_vec();

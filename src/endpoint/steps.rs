@@ -58,7 +58,7 @@ struct Accepted<'a> {
 impl Endpoint {
     /// `GET json`, `GET steps/<rev>/json`: canonical, as it is stored.
     pub(super) async fn state(&self, rev: Option<RevText>) -> Result<Reply, ApiError> {
-        let text = self.blocking(move |device| device.state_text(rev.as_ref().map(|rev| rev.0.as_str()))).await?;
+        let text = self.reading(move |device| device.state_text(rev.as_ref().map(|rev| rev.0.as_str()))).await?;
         let mut reply = reply::json_text(StatusCode::OK, text);
         let format = hyper::header::HeaderValue::from_static("gibson042-canonicaljson");
         reply.headers_mut().insert("phjsonformat", format);
@@ -78,7 +78,7 @@ impl Endpoint {
 
     /// `GET steps/<rev>`, and of the base.
     pub(super) async fn step(&self, rev: Option<RevText>) -> Result<Reply, ApiError> {
-        let (step, sha) = self.blocking(move |device| device.step(rev.as_ref().map(|rev| rev.0.as_str()))).await?;
+        let (step, sha) = self.reading(move |device| device.step(rev.as_ref().map(|rev| rev.0.as_str()))).await?;
         let revision = Revision::parse(&step.name).ok();
         let number = revision.as_ref().and_then(Revision::number);
         let progress = progress(step.progress.as_deref());
