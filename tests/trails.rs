@@ -343,7 +343,7 @@ fn a_folder_that_is_no_storage_is_named() {
 
 #[test]
 fn fsck_finds_each_kind_of_damage_and_names_its_place() {
-    let damages: [(Kind, &str, Setup); 15] = [
+    let damages: [(Kind, &str, Setup); 17] = [
         (Kind::ObjectContent, "objects/", |s| {
             let path = s.store().path(&id_of(ROOT));
             let bytes = fs::read(&path).unwrap();
@@ -367,6 +367,8 @@ fn fsck_finds_each_kind_of_damage_and_names_its_place() {
         }),
         (Kind::FileContent, "trails/locals/x/app/run.json", |s| write(s, "app/run.json", b"{}")),
         (Kind::FileUnknown, "trails/locals/x/app/extra", |s| write(s, "app/extra", b"")),
+        (Kind::FileUnknown, "trails/locals/stray", |s| fs::write(s.trails_dir().join("locals/stray"), b"").unwrap()),
+        (Kind::FileUnknown, "trails/7", |s| symlink("0", s.trails_dir().join("7")).unwrap()),
         (Kind::CurrentInvalid, "trails/current", |s| make_current(s, "99")),
         (Kind::Debris, ".pvr-agent/tmp/x", |s| fs::create_dir(s.store().agent().join("tmp/x")).unwrap()),
     ];
