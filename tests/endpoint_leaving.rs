@@ -2,8 +2,8 @@
 
 mod support;
 
-use pvr_agent::endpoint::Ended;
-use std::time::Duration;
+use pvr_agent::endpoint::{Ended, Limits};
+use std::time::{Duration, Instant};
 use support::{BASE, Server, factory_state, sha};
 
 #[test]
@@ -25,6 +25,18 @@ fn posts_whose_clients_had_left_took_every_thread_of_the_server() {
     assert_eq!(server.connect().post(&format!("{{\"state\":{}}}", factory_state())).status, 200);
     let steps = server.get("steps").json().as_array().unwrap().len();
     assert_eq!(steps, 3, "of twelve posts that were given up, one had begun");
+}
+
+#[test]
+fn what_others_left_behind_stayed_until_the_next_start() {
+    let server = Server::with(Limits { sweep_every: Duration::from_millis(100), ..Limits::default() });
+    let left = server.storage().root().join(".pvr-agent/tmp/left");
+    std::fs::write(&left, b"x").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while left.exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!left.exists());
 }
 
 #[test]

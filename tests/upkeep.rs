@@ -15,7 +15,7 @@ type Damage = fn(&Storage);
 
 #[test]
 fn fsck_finds_each_kind_of_damage_and_names_its_place() {
-    let damages: [(Kind, &str, Damage); 15] = [
+    let damages: [(Kind, &str, Damage); 17] = [
         (Kind::ObjectContent, "objects/", |s| {
             let path = s.store().path(&id_of(ROOT));
             let bytes = fs::read(&path).unwrap();
@@ -39,6 +39,8 @@ fn fsck_finds_each_kind_of_damage_and_names_its_place() {
         }),
         (Kind::FileContent, "trails/locals/x/app/run.json", |s| write(s, "app/run.json", b"{}")),
         (Kind::FileUnknown, "trails/locals/x/app/extra", |s| write(s, "app/extra", b"")),
+        (Kind::FileUnknown, "trails/locals/stray", |s| fs::write(s.trails_dir().join("locals/stray"), b"").unwrap()),
+        (Kind::FileUnknown, "trails/7", |s| symlink("0", s.trails_dir().join("7")).unwrap()),
         (Kind::CurrentInvalid, "trails/current", |s| make_current(s, "99")),
         (Kind::Debris, ".pvr-agent/tmp/x", |s| fs::create_dir(s.store().agent().join("tmp/x")).unwrap()),
     ];

@@ -99,6 +99,12 @@ impl Device {
         Ok(Self { storage, runner, trail_id, reclaimable: Mutex::default() })
     }
 
+    /// Removes what others left unfinished, and uploads that no post came for within a day.
+    pub fn sweep(&self) -> Result<(), DeviceError> {
+        self.storage.sweep()?;
+        Ok(())
+    }
+
     /// The device's id at the hub, or `local`.
     pub fn trail_id(&self) -> &str {
         &self.trail_id

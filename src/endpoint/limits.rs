@@ -47,6 +47,9 @@ pub struct Limits {
     pub linger_bytes: u64,
     /// What is in flight has this long to end after the first signal.
     pub shutdown_time: Duration,
+    /// How often the storage is swept: of what was left behind by others, and of uploads that nobody has posted
+    /// for a day. Each start does the same, but a device may run for months.
+    pub sweep_every: Duration,
 }
 
 impl Default for Limits {
@@ -69,6 +72,7 @@ impl Default for Limits {
             linger_time: Duration::from_secs(2),
             linger_bytes: 8 * 1024 * 1024,
             shutdown_time: Duration::from_secs(10),
+            sweep_every: Duration::from_secs(60 * 60),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::connection;
 use super::connections::Registry;
 use super::log::Level;
 use super::stop::{Either, Stop, either};
+use crate::device::Device;
 
 /// Threads for what blocks: hashing, writing, syncing. They come and go; one job is short or rare.
 const BLOCKING_THREADS: usize = 8;
@@ -44,11 +45,22 @@ pub fn run(listener: std::net::TcpListener, endpoint: Arc<Endpoint>, stop: Stop,
         if signals {
             tokio::spawn(stop.clone().on_signals());
         }
+        tokio::spawn(sweep(Arc::clone(&endpoint)));
         Ok(serve(listener, endpoint, stop).await)
     });
     // Jobs that still run hold nothing that the next start doesn't clean up.
     runtime.shutdown_background();
     ended
+}
+
+/// Keeps the storage tidy, for ever.
+async fn sweep(endpoint: Arc<Endpoint>) {
+    loop {
+        sleep(endpoint.limits().sweep_every).await;
+        if let Err(error) = endpoint.blocking(Device::sweep).await {
+            endpoint.log().note(Level::Warn, &format!("failed to sweep the storage: {}", error.log_text()));
+        }
+    }
 }
 
 async fn serve(listener: TcpListener, endpoint: Arc<Endpoint>, stop: Stop) -> Ended {

@@ -47,7 +47,7 @@ pub enum Kind {
     FileInode,
     /// A JSON file doesn't hold the state's value, or a file that is not its object's has other bytes than that.
     FileContent,
-    /// A file in a revision that its state doesn't have.
+    /// A file in a revision that its state doesn't have, or one where only revisions should be.
     FileUnknown,
     /// `trails/current` points nowhere.
     CurrentInvalid,
@@ -110,6 +110,7 @@ pub fn fsck(storage: &Storage, threads: usize) -> Result<Report, TrailsError> {
         scan.revision(&name)?;
     }
     scan.current()?;
+    scan.strays()?;
     let work = scan.objects()?;
     let (mut report, apart) = (scan.report, scan.apart);
     // Taken in this order, nobody of ours can collect in between: that takes the lock on installing first.
@@ -189,9 +190,25 @@ impl Scan<'_> {
         Ok(())
     }
 
+    /// What lies among the revisions and is none.
+    fn strays(&mut self) -> Result<(), TrailsError> {
+        let trails = self.storage.trails_dir();
+        for folder in [trails.join("locals"), trails.clone()] {
+            for entry in fs::read_dir(&folder).absent_ok().on("list", &folder)?.into_iter().flatten() {
+                let path = entry.on("list", &folder)?.path();
+                let meta = fs::symlink_metadata(&path).absent_ok().on("look at", &path)?;
+                if path != trails.join("current") && meta.is_some_and(|meta| !meta.is_dir()) {
+                    self.find(Kind::FileUnknown, &path, "only revisions belong here");
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn current(&mut self) -> Result<(), TrailsError> {
         let link = self.storage.trails_dir().join("current");
         let there = fs::symlink_metadata(&link).absent_ok().on("look at", &link)?.is_some();
+        // Without one, revision 0 is what would run.
         if there && self.storage.current()?.is_none() {
             self.find(Kind::CurrentInvalid, &link, "it points to no revision");
         }
