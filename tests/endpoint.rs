@@ -316,3 +316,19 @@ fn a_server_that_stops_finishes_what_is_in_flight() {
     assert_eq!(server.wait(), Ended::Cut);
     assert!(asked.elapsed() < Duration::from_secs(5));
 }
+
+/// Serving revision 0 in the place of one that is lost would make the next clone and post undo everybody's work.
+#[test]
+fn a_current_revision_that_is_gone_is_not_answered_with_the_factory_state() {
+    let server = Server::start();
+    let storage = server.root.path().join("storage");
+    let current = storage.join("trails/current");
+    std::fs::remove_file(&current).unwrap();
+    assert_eq!(server.get("json").status, 200, "a storage that nothing has touched yet runs what the factory made");
+    std::os::unix::fs::symlink("locals/gone", &current).unwrap();
+    let lost = server.get("json");
+    assert_eq!((lost.status, &lost.json()["reason"]), (404, &"no-current-revision".into()));
+    std::fs::create_dir(storage.join("boot")).unwrap();
+    std::fs::write(storage.join("boot/uboot.txt"), b"pv_rev=0\0pv_try=\0\0").unwrap();
+    assert_eq!(server.get("json").status, 200, "the boot loader knows which one it is");
+}

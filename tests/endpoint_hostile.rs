@@ -158,6 +158,28 @@ fn bad_states_and_records_have_their_status_and_change_nothing() {
 }
 
 #[test]
+fn a_put_state_one_level_too_deep_to_be_read_again_was_made_the_running_one() {
+    let server = Server::start();
+    let depth = Limits::default().json_depth;
+    let state = |depth: usize| {
+        let value = format!("{}{}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+        format!("{{\"#spec\":\"pantavisor-service-system@1\",\"a/deep.json\":{value}}}")
+    };
+    let before = server.snapshot();
+    assert_eq!(server.connect().request("PUT", "json", &[], state(depth + 1).as_bytes()).status, 400);
+    assert_eq!(server.connect().post(&format!("{{\"state\":{}}}", state(depth + 1))).status, 400);
+    assert_eq!(server.snapshot(), before);
+    for put in [true, false] {
+        let taken = match put {
+            true => server.connect().request("PUT", "json", &[], state(depth).as_bytes()),
+            false => server.connect().post(&format!("{{\"state\":{}}}", state(depth))),
+        };
+        assert_eq!(taken.status, 200, "{}", taken.text());
+        assert_eq!((server.get("json").status, server.get("json").text()), (200, state(depth).as_str()));
+    }
+}
+
+#[test]
 fn a_refusal_is_a_challenge_and_never_a_redirect() {
     let server = Server::start();
     let (status, _) = raw(&server, "POST /cgi-bin/pvr/steps HTTP/1.1\r\nHost: HOST\r\nOrigin: null\r\n\r\n");

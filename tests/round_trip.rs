@@ -188,7 +188,9 @@ fn walk_through(folder: &Path, server: &Server) {
     let script = lines.collect::<Vec<_>>().join("\n").replace("127.0.0.1:12368", &server.host());
     assert!(script.contains("pvr post") && script.contains("diff -r"), "{script}");
     let script = format!("set -eu\npvr() {{ '{program}' pvr \"$@\"; }}\n{script}\n");
-    let output = Command::new("sh").args(["-c", &script]).current_dir(folder).env("HOME", folder).output();
+    assert!(script.contains("cd \"$(mktemp -d)\""), "not in the repository: {script}");
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", &script]).current_dir(folder).env("HOME", folder).env("TMPDIR", folder).output();
     let said = succeeded(&script, &output.expect("run a shell"));
     assert!(said.contains("A hello.txt"), "{said}");
 }

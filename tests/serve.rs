@@ -39,10 +39,11 @@ impl Process {
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
-    fn memory(&self, field: &str) -> String {
+    /// In KiB.
+    fn memory(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-        line.trim_start_matches(':').trim().to_owned()
+        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
     }
 }
 
@@ -143,7 +144,7 @@ fn memory_does_not_grow_with_what_flows_through() {
     let started = Instant::now();
     let process = serve(dir.path(), &["--port", "0"], &[]);
     assert_eq!(Client::connect(process.address).request("GET", "", &[], b"").status, 200);
-    println!("start to first answer: {:?}, idle VmRSS {}", started.elapsed(), process.memory("VmRSS"));
+    println!("start to first answer: {:?}, idle VmRSS {} KiB", started.elapsed(), process.memory("VmRSS"));
     std::thread::scope(|scope| {
         for i in 0..5u8 {
             let address = process.address;
@@ -156,5 +157,29 @@ fn memory_does_not_grow_with_what_flows_through() {
             });
         }
     });
-    println!("after 80 MiB in and out over 5 connections: VmHWM {}", process.memory("VmHWM"));
+    let peak = process.memory("VmHWM");
+    println!("after 80 MiB in and out over 5 connections: VmHWM {peak} KiB");
+    assert!(peak < 32 << 10, "{peak} KiB: what flows through was kept");
+}
+
+#[test]
+fn eight_readers_of_a_large_state_each_had_it_in_memory_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    make_storage(&dir.path().join("pvroot"));
+    let process = serve(dir.path(), &["--port", "0"], &[]);
+    let numbers = "0,".repeat(400_000);
+    let state = format!("{{\"#spec\":\"pantavisor-service-system@1\",\"a/x.json\":[{numbers}0]}}");
+    let put = |body: &[u8]| Client::connect(process.address).request("PUT", "json", &[], body).status;
+    assert_eq!(put(state.as_bytes()), 200);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                assert_eq!(Client::connect(process.address).request("GET", "json", &[], b"").body, state.as_bytes());
+                assert_eq!(Client::connect(process.address).request("GET", "status", &[], b"").status, 200);
+            });
+        }
+    });
+    // 0.8 MiB of text are some 25 as a tree. One is in memory for readers, and one for a post.
+    let peak = process.memory("VmHWM");
+    assert!(peak < 80 << 10, "{peak} KiB");
 }

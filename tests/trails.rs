@@ -188,6 +188,41 @@ fn a_name_that_exists_is_replaced_only_if_it_never_ran() {
     }
 }
 
+#[test]
+fn the_same_state_onto_a_damaged_revision_was_called_a_success() {
+    let damages: [fn(&Storage); 3] = [
+        |s| fs::remove_file(s.dir(&name("locals/x")).join("app/run.json")).unwrap(),
+        |s| fs::write(s.dir(&name("locals/x")).join("app/run.json"), b"{}").unwrap(),
+        |s| {
+            fs::write(s.store().path(&id_of(ROOT)), ROOT.to_ascii_uppercase()).unwrap();
+            let listed = install_as(s, "locals/x", &system("1"));
+            assert!(matches!(listed, Err(InstallError::Missing(list)) if list.len() == 1));
+            upload_all(s);
+        },
+    ];
+    let setups: [fn(&Storage); 2] =
+        [|s| make_current(s, "locals/x"), |s| fs::write(s.dir(&name("locals/x")).join(".pv/done"), b"").unwrap()];
+    for damage in damages {
+        for ran in setups {
+            let dir = quick_dir();
+            let storage = factory::make(dir.path()).unwrap();
+            upload_all(&storage);
+            install_as(&storage, "locals/x", &system("1")).unwrap();
+            ran(&storage);
+            assert_eq!(install_as(&storage, "locals/x", &system("1")).unwrap().outcome, Outcome::Same);
+            damage(&storage);
+            let before = snapshot(&storage.trails_dir());
+            let refused = install_as(&storage, "locals/x", &system("1"));
+            assert!(matches!(refused, Err(InstallError::Damaged { .. })), "{refused:?}");
+            assert_eq!(snapshot(&storage.trails_dir()), before);
+            // The daemon may be at work on one that is under way.
+            set_progress(&storage, "locals/x", "TESTING");
+            assert_eq!(install_as(&storage, "locals/x", &system("1")).unwrap().outcome, Outcome::Same);
+            assert_eq!(install_as(&storage, "locals/y", &system("1")).unwrap().outcome, Outcome::New);
+        }
+    }
+}
+
 /// A state as it reads back: numbers in their canonical spelling.
 fn system_as_stored(version: &str) -> State {
     let text = system(version).to_canonical().unwrap();

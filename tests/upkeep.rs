@@ -5,7 +5,7 @@ mod disk;
 use disk::system::*;
 use disk::*;
 use pvr_agent::store::Stored;
-use pvr_agent::trails::{Kind, Storage, factory, fsck, gc};
+use pvr_agent::trails::{Kind, Rollbacks, Storage, factory, fsck, gc, gc_keeping};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,6 +60,21 @@ fn remove(storage: &Storage, file: &str) {
 
 fn write(storage: &Storage, file: &str, bytes: &[u8]) {
     fs::write(storage.dir(&name("locals/x")).join(file), bytes).unwrap();
+}
+
+#[test]
+fn a_repaired_object_hid_that_its_revision_keeps_the_wrong_bytes() {
+    let dir = quick_dir();
+    let storage = factory::make(dir.path()).unwrap();
+    upload_all(&storage);
+    install_as(&storage, "locals/x", &system("1")).unwrap();
+    fs::write(storage.store().path(&id_of(ROOT)), ROOT.to_ascii_uppercase()).unwrap();
+    assert_eq!(upload(storage.store(), ROOT).unwrap().1, Stored::Replaced);
+    let file = "trails/locals/x/app/root.squashfs".to_owned();
+    assert_eq!(kinds(&storage), [(Kind::FileInode, file.clone()), (Kind::FileContent, file.clone())]);
+    // The right bytes in a file of their own are no more than that.
+    write(&storage, "app/root.squashfs", ROOT);
+    assert_eq!(kinds(&storage), [(Kind::FileInode, file)]);
 }
 
 #[test]
@@ -219,4 +234,33 @@ fn gc_removes_nothing_it_cannot_be_sure_of() {
     let before = snapshot(dir.path());
     assert!(gc(&storage, false).unwrap_err().to_string().contains("trails/current"));
     assert_eq!(snapshot(dir.path()), before);
+}
+
+/// Stand-alone, every post becomes a rollback point: a storage that only ever grew could not be emptied by any command.
+#[test]
+fn a_storage_full_of_rollback_points_can_be_emptied_when_its_owner_says_so() {
+    let dir = quick_dir();
+    let storage = factory::make(dir.path()).unwrap();
+    for (rev, bytes) in [("locals/a", b"a"), ("locals/b", b"b"), ("locals/c", b"c"), ("locals/d", b"d")] {
+        upload(storage.store(), bytes).unwrap();
+        install_as(&storage, rev, &state(&[("x", bytes)], &[])).unwrap();
+        make_current(&storage, rev);
+        let done = storage.dir(&name(rev)).join(".pv/done");
+        let seconds = u64::from(bytes[0]) * 1000;
+        let when = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        fs::write(&done, b"").unwrap();
+        fs::File::options().write(true).open(&done).unwrap().set_modified(when).unwrap();
+    }
+    assert_eq!(gc(&storage, false).unwrap().revisions.len(), 0, "unasked, all stay");
+    let would = gc_keeping(&storage, true, Rollbacks::Newest(1)).unwrap();
+    let did = gc_keeping(&storage, false, Rollbacks::Newest(1)).unwrap();
+    assert_eq!((would.revisions, would.bytes), (did.revisions.clone(), did.bytes));
+    let gone: Vec<_> = did.revisions.iter().map(|gone| gone.name.to_string()).collect();
+    assert_eq!(gone, ["locals/a", "locals/b"]);
+    assert_eq!(storage.store().intact(&id_of(b"a")).unwrap(), None);
+    assert_eq!(storage.store().intact(&id_of(b"c")).unwrap(), Some(1));
+    let none = gc_keeping(&storage, false, Rollbacks::Newest(0)).unwrap();
+    let why: Vec<_> = none.kept.iter().map(|kept| format!("{} {}", kept.name, kept.why)).collect();
+    assert_eq!(why, ["0 factory", "locals/d running"]);
+    assert_clean(&storage);
 }

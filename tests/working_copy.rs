@@ -76,6 +76,23 @@ fn lenient_files_are_warned_about() {
 }
 
 #[test]
+fn a_file_that_no_state_can_hold_left_no_way_out() {
+    let home = Home::new();
+    home.repo(&[("x.json", b"{}")]);
+    let big = format!("[{}]", "1,".repeat(1_500_000));
+    for (content, texts) in [
+        (big.as_str(), ["has 3000002 bytes; the limit is 2097152\n", "PVR_AGENT_MAX_STATE_BYTES"]),
+        (&"[".repeat(600), ["deeper than 512 levels", "PVR_AGENT_MAX_JSON_DEPTH"]),
+        ("{bad", ["a member name was expected at byte 1\n", "\npvr add --raw tracks a file as it is\n"]),
+    ] {
+        home.write("r/x.json", content);
+        texts.into_iter().fold(home.pvr("r", &["commit"]).code(1), |ran, text| ran.says(text)).says("pvr add --raw");
+    }
+    home.pvr("r", &["add", "--raw", "x.json"]).code(0);
+    assert_eq!(home.pvr("r", &["status"]).code(0).out, "C x.json\n");
+}
+
+#[test]
 fn names_of_any_kind() {
     let home = Home::new();
     let names = ["50%s%d", "esc\u{1b}[2J", "new\nline", "quote\"s", "back\\slash", "ü 文"];
@@ -194,7 +211,7 @@ fn a_clone_never_replaces_anything() {
     let device = Device::plain(&[("x", b"x")]);
     let home = Home::new();
     fs::create_dir(home.at("c")).unwrap();
-    home.pvr("", &["clone", &device.reference(), "c"]).code(9).says("file exists");
+    home.pvr("", &["clone", &device.reference(), "c"]).code(9).says("file exists\nremove it, or give");
     assert!(device.server.requests().is_empty(), "nothing is fetched in vain");
     // What a clone that died has left is removed by the next; what only looks like it stays.
     home.write("pvr-clone-0123456789abcdef/.pvr/cloning", "");

@@ -8,9 +8,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Re-hash all objects and compare every revision with its state.
+/// Check a storage: every object's bytes, every revision's files, what was left behind
 ///
-/// Exits with 0 if everything is right, 1 if there are findings, 2 if it could not be told.
+/// Nothing is changed, and a device may serve meanwhile. Exits with 0 if everything is right, 1 if there are findings,
+/// 2 if it could not be told.
 #[derive(Debug, Parser)]
 pub struct Args {
     /// The storage [default: /storage, else ./pvroot].

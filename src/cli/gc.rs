@@ -1,13 +1,13 @@
 //! `pvr-agent gc`: remove revisions that nobody will go back to, and objects that nothing names then.
 
-use crate::trails::{GcReport, Storage, gc};
+use crate::trails::{GcReport, Rollbacks, Storage, gc_keeping};
 use anyhow::Context;
 use clap::Parser;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Remove revisions that are not needed, and objects that nothing names.
+/// Remove revisions and objects that nothing needs
 ///
 /// Stays: the running revision, rollback points, revision 0, what an update in progress or the boot loader names, and
 /// objects that were uploaded within the last 24 hours. Exits with 0, or with 2 if it could not be done.
@@ -19,6 +19,9 @@ pub struct Args {
     /// Only say what would be removed.
     #[arg(long)]
     pub dry_run: bool,
+    /// Keep only the N latest rollback points, beside the running revision and revision 0 [default: all]
+    #[arg(long, value_name = "N")]
+    pub rollbacks: Option<usize>,
     /// Report as JSON.
     #[arg(long)]
     pub json: bool,
@@ -28,8 +31,9 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let root = args.storage.unwrap_or_else(Storage::usual_place);
     let opened = if args.dry_run { Storage::open_read_only(&root) } else { Storage::open(&root) };
-    let report = gc(&opened.context("open the storage")?.with_json_limits(super::limits::json()?), args.dry_run)
-        .context("collect")?;
+    let storage = opened.context("open the storage")?.with_json_limits(super::limits::json()?);
+    let rollbacks = args.rollbacks.map_or(Rollbacks::All, Rollbacks::Newest);
+    let report = gc_keeping(&storage, args.dry_run, rollbacks).context("collect")?;
     let mut out = std::io::stdout().lock();
     if args.json {
         serde_json::to_writer(&mut out, &report)?;

@@ -26,11 +26,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check a storage: every object's bytes, every revision's files, what was left behind
     Fsck(fsck::Args),
-    /// Remove revisions and objects that nothing needs
     Gc(gc::Args),
-    /// Serve a storage on port 12368: what pvr clone, get and post talk to
     Serve(serve::Args),
     /// The pvr command line: repositories, deploys, posts
     #[command(disable_help_flag = true)]

@@ -1,12 +1,12 @@
 //! `pvr-agent serve`: the device endpoint on a socket.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 
 use crate::device::{Device, Runner, RunningFile};
@@ -17,16 +17,16 @@ use crate::endpoint::{Ended, Endpoint, Hosts, Limits, Stop, route};
 use crate::state::escape;
 use crate::trails::{Storage, factory};
 
-/// Serve the repository protocol of a device: what pvr clone, get and post talk to.
+/// Serve a storage on port 12368: what pvr clone, get and post talk to
 #[derive(clap::Args, Debug, Default)]
 pub struct Args {
     /// The storage of the device; without, /storage, and where there is none, ./pvroot is made
     #[arg(long, value_name = "DIR")]
     storage: Option<PathBuf>,
-    /// The address to listen on; 0.0.0.0 or :: for all [default: 127.0.0.1]
+    /// The address to listen on; 0.0.0.0 or :: for all [env: PVR_AGENT_LISTEN] [default: 127.0.0.1]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// The port to listen on; 0 for any [default: 12368]
+    /// The port to listen on; 0 for any [env: PVR_AGENT_PORT] [default: 12368]
     #[arg(long, value_name = "N")]
     port: Option<String>,
     /// The configuration file to read instead of the state's and /etc/pvr-sdk/config.json
@@ -63,7 +63,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     });
 
     let wanted = listen(&args, &device, &log)?.address();
-    let listener = TcpListener::bind(wanted).with_context(|| format!("listen on {wanted}"))?;
+    let listener = TcpListener::bind(wanted).map_err(|error| cannot_listen(wanted, &error))?;
     let address = listener.local_addr().context("ask for the address of the listener")?;
     let mut warnings = Vec::new();
     if !address.ip().to_canonical().is_loopback() {
@@ -117,6 +117,17 @@ fn listen(args: &Args, device: &Device, log: &Log) -> Result<Listen> {
     });
     let etc = Listen::from_file(Path::new(ETC_FILE))?.unwrap_or_default();
     Ok(first.or(running).or(etc))
+}
+
+/// Usually because today's server, or another one of this program, is there already.
+fn cannot_listen(wanted: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    let hint = match error.kind() {
+        ErrorKind::AddrInUse => "\nanother program listens there: stop it, or choose a port with --port",
+        ErrorKind::AddrNotAvailable => "\nthis machine does not have that address: choose one with --listen",
+        ErrorKind::PermissionDenied => "\nports below 1024 take root: choose one with --port",
+        _ => "",
+    };
+    anyhow!("listen on {wanted}: {error}{hint}")
 }
 
 /// One thing a line: the storage, the URL, and what to type to get a copy.

@@ -27,6 +27,9 @@ pub enum DeviceError {
     /// The name is that of the running revision, which has another state.
     #[error("revision {0} is running")]
     Running(Revision),
+    /// The name is that of a revision with this very state, whose files are not what the state says.
+    #[error("revision {0} is damaged")]
+    Damaged(Revision),
     /// Disk, quota or reserve. The text says which, for the log.
     #[error("there is not enough space: {0}")]
     Full(String),
@@ -79,6 +82,7 @@ impl From<InstallError> for DeviceError {
             InstallError::Missing(list) => Self::Missing(list),
             InstallError::Exists { rev } => Self::Exists(rev),
             InstallError::Running { rev } => Self::Running(rev),
+            InstallError::Damaged { rev } => Self::Damaged(rev),
             InstallError::Trails(error) => error.into(),
             error => Self::failed(error),
         }

@@ -19,7 +19,7 @@ pub use post::{Post, Posted};
 
 use crate::state::{Entry, ObjectId, Revision, Value};
 use crate::store::{Sealed, Space, Stage, Writer};
-use crate::trails::{RevisionName, StepInfo, Storage, gc};
+use crate::trails::{RevisionName, StepInfo, Storage, would_collect};
 
 /// Where the socket of a running Pantavisor is, seen from a container, from the host, and from older containers.
 const CONTROL_SOCKETS: [&str; 3] = ["/run/pantavisor/pv/pv-ctrl", "/pv/pv-ctrl", "/pantavisor/pv-ctrl"];
@@ -119,7 +119,16 @@ impl Device {
         if let Some(name) = self.storage.current()? {
             return Ok(name);
         }
-        // A storage that no boot has touched yet: the factory revision is what would run.
+        // A storage that no boot has touched yet, or one that has lost its link: what the boot loader would start, and
+        // where it says nothing, the factory revision.
+        if let Some(name) = self.storage.boot_loader()?.rev
+            && self.storage.step(&name)?.is_some()
+        {
+            return Ok(name);
+        }
+        if self.storage.current_is_dangling() {
+            return Err(DeviceError::NoCurrent);
+        }
         let factory = RevisionName::from(Revision::FACTORY);
         self.storage.step(&factory)?.map(|_| factory).ok_or(DeviceError::NoCurrent)
     }
@@ -258,9 +267,9 @@ impl Device {
         if known.is_some_and(|(when, _)| when.elapsed() < RECLAIMABLE_FOR) {
             return Ok(known.map(|(_, bytes)| bytes));
         }
-        let store = self.storage.store();
-        if store.try_lock_install()?.is_some() && store.try_lock_exclusive()?.is_some() {
-            *known = gc(&self.storage, true).ok().map(|report| (Instant::now(), report.bytes));
+        // A storage that cannot be collected has nothing to set free, and a status all the same.
+        if let Ok(Some(report)) = would_collect(&self.storage) {
+            *known = Some((Instant::now(), report.bytes));
         }
         Ok(known.map(|(_, bytes)| bytes))
     }

@@ -83,7 +83,7 @@ impl Device {
                 continue;
             }
             match self.install(&rev, state, msg) {
-                Err(DeviceError::Exists(_) | DeviceError::Running(_)) => taken = Some(rev),
+                Err(DeviceError::Exists(_) | DeviceError::Running(_) | DeviceError::Damaged(_)) => taken = Some(rev),
                 Err(error) => return Err(error),
                 Ok(()) => return Ok(rev),
             }

@@ -3,6 +3,7 @@
 //! Nothing is read before the first poll, so a client that waits for `100 Continue` gets it only then.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::StatusCode;
 use hyper::body::{Body, Frame};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
 use super::error::ApiError;
@@ -30,11 +31,12 @@ pub struct BodyReader {
     finished: bool,
 }
 
-/// A body held in memory, with its share of [`Limits::held_bytes`].
-pub struct Held<'a> {
+/// A body held in memory, with its share of [`Limits::held_bytes`]. It goes where the bytes go: a job on the
+/// blocking pool outlives the request whose client has left.
+pub struct Held {
     /// All of it.
     pub bytes: Vec<u8>,
-    _share: Option<SemaphorePermit<'a>>,
+    _share: Option<OwnedSemaphorePermit>,
 }
 
 impl BodyReader {
@@ -97,7 +99,7 @@ impl BodyReader {
     }
 
     /// The whole body, if it has at most `cap` bytes and `budget` has room for them.
-    pub async fn whole<'a>(&mut self, cap: usize, budget: &'a Semaphore) -> Result<Held<'a>, ApiError> {
+    pub async fn whole(&mut self, cap: usize, budget: &Arc<Semaphore>) -> Result<Held, ApiError> {
         if self.declared().is_some_and(|declared| declared > cap as u64) {
             return Err(too_large(cap));
         }
@@ -107,7 +109,8 @@ impl BodyReader {
                 return Err(too_large(cap));
             }
             // A frame is at most a few hundred KiB.
-            let share = u32::try_from(data.len()).ok().and_then(|len| budget.try_acquire_many(len).ok());
+            let share = u32::try_from(data.len()).ok();
+            let share = share.and_then(|len| Arc::clone(budget).try_acquire_many_owned(len).ok());
             let Some(share) = share else {
                 let message = "too many large requests are in progress";
                 return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).retry_after(1));

@@ -26,6 +26,8 @@ pub struct Connection {
     peer: IpAddr,
     phase: Mutex<Phase>,
     two_lengths: AtomicBool,
+    /// The peer has yet to take bytes of an answer that is complete for us.
+    sending: AtomicBool,
     /// Told when the connection has to make room.
     pub evicted: Notify,
     registry: Arc<Registry>,
@@ -97,6 +99,7 @@ impl Registry {
             peer,
             phase: Mutex::new(Phase::Waiting { since: Instant::now(), begun: None }),
             two_lengths: AtomicBool::new(false),
+            sending: AtomicBool::new(false),
             evicted: Notify::new(),
             registry: Arc::clone(self),
         });
@@ -140,9 +143,9 @@ impl Connection {
         self.peer
     }
 
-    /// What it is doing.
+    /// What it is doing. Whoever has yet to take the end of an answer is not waiting for us.
     pub fn phase(&self) -> Phase {
-        *self.lock()
+        if self.sending.load(Ordering::Relaxed) { Phase::Busy } else { *self.lock() }
     }
 
     /// Begins a request.
@@ -168,8 +171,16 @@ impl Connection {
         }
     }
 
-    /// Bytes of the last answer are still going out: the wait for the next request begins after them.
+    /// The peer takes no more for now; only the writing of its answer has a clock then.
+    pub fn blocked(&self) {
+        self.sending.store(true, Ordering::Relaxed);
+    }
+
+    /// Bytes of the last answer have gone out: the wait for the next request begins after them.
     pub fn sent(&self) {
+        if self.sending.swap(false, Ordering::Relaxed) {
+            self.registry.changed.notify_one();
+        }
         if let Phase::Waiting { since, begun: None } = &mut *self.lock() {
             *since = Instant::now();
         }

@@ -191,7 +191,7 @@ impl From<DeviceError> for ApiError {
             }
             E::NoSuchObject(id) => {
                 Self::new(StatusCode::NOT_FOUND, "no-such-object", format!("there is no intact object {id}"))
-                    .hint("announce it with POST objects, then upload it")
+                    .hint("if it is wanted, upload it (again): announce it with POST objects first")
             }
             E::Missing(list) => {
                 let missing = list.iter().map(|(key, id)| json!({"key": key.as_str(), "sha256": id.to_string()}));
@@ -215,12 +215,18 @@ impl From<DeviceError> for ApiError {
                 format!("revision {name} is running and cannot be changed"),
             )
             .hint("choose another name with --rev locals/<name>"),
+            E::Damaged(name) => Self::new(
+                StatusCode::CONFLICT,
+                "revision-damaged",
+                format!("revision {name} has this state, but its files are not what the state says"),
+            )
+            .hint("choose another name with --rev locals/<name>; pvr-agent fsck names the files"),
             E::Full(cause) => Self::new(
                 StatusCode::INSUFFICIENT_STORAGE,
                 "no-space",
                 "there is not enough space on the device for this",
             )
-            .hint("pvr-agent gc removes what no revision needs")
+            .hint("pvr-agent gc removes what no revision needs, and with --rollbacks N all but N rollback points")
             .cause(cause),
             E::WrongHash(text) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong-sha256", text),
             E::WrongSize(text) => Self::new(StatusCode::BAD_REQUEST, "wrong-length", text),

@@ -81,7 +81,8 @@ impl Hosts {
         }
         let own = match (authority, arrival.local) {
             (Some(authority), _) => authority.to_ascii_lowercase(),
-            (None, Some(local)) => local.to_string(),
+            // Without the zone of a link-local address, which no URL can hold.
+            (None, Some(local)) => SocketAddr::new(local.ip().to_canonical(), local.port()).to_string(),
             (None, None) => "localhost".to_owned(),
         };
         let own = format!("{}://{own}", arrival.scheme);
@@ -270,6 +271,16 @@ mod tests {
         assert_eq!(check(&hosts, "GET", Version::HTTP_11, &[]), Err(400));
         assert_eq!(check(&hosts, "GET", Version::HTTP_10, &[]), Ok("http://127.0.0.1:12368".into()));
         assert_eq!(check(&hosts, "GET", Version::HTTP_11, &[("host", "localhost"), ("host", "localhost")]), Err(400));
+    }
+
+    #[test]
+    fn a_url_made_of_our_own_address_had_the_zone_of_a_link_in_it() {
+        let (parts, ()) = Request::get("/").version(Version::HTTP_10).body(()).unwrap().into_parts();
+        for (ip, want) in [("fe80::1", "http://[fe80::1]:80"), ("::ffff:10.0.0.1", "http://10.0.0.1:80")] {
+            let local = std::net::SocketAddrV6::new(ip.parse().unwrap(), 80, 0, 2);
+            let arrival = Arrival { local: Some(local.into()), ..arrival() };
+            assert_eq!(Hosts::new(&[], None).base(&parts, &arrival).unwrap().shown, want);
+        }
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl Log {
     pub fn note(&self, level: Level, message: &str) {
         let time = rfc3339(SystemTime::now());
         match self.format {
-            Format::Text => self.write(format!("{time} {} {}", level.word(), escape(message))),
+            Format::Text => self.write(format!("{time} {} {}", level.word(), escape(&one_line(message)))),
             Format::Json => self.json(&Line {
                 time,
                 level,
@@ -141,7 +141,7 @@ impl Log {
                 );
                 if let Some(cause) = request.cause {
                     line.push_str(": ");
-                    line.push_str(&escape(cause));
+                    line.push_str(&escape(&one_line(cause)));
                 }
                 self.write(line);
             }
@@ -214,6 +214,11 @@ pub fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// Errors have what to do on a line of its own; what came from outside has been escaped in them already.
+fn one_line(text: &str) -> String {
+    text.trim_end().replace('\n', "; ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +263,15 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&logged(Format::Json)).unwrap();
         assert_eq!(value["message"], "no\u{202e}thing\u{9b}");
         assert_eq!(value["status"], 404);
+    }
+
+    #[test]
+    fn what_to_do_came_with_an_escaped_line_break() {
+        let sink = Sink::default();
+        let log = Log::to(Format::Text, Box::new(sink.clone()));
+        log.note(Level::Warn, "no space\npvr-agent gc makes some\n");
+        let line = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        assert!(line.ends_with(" warn no space; pvr-agent gc makes some\n"), "{line}");
     }
 
     #[test]

@@ -72,8 +72,10 @@ pub struct Endpoint {
     log: Log,
     warnings: Vec<String>,
     publisher: Arc<Publisher>,
-    held: Semaphore,
-    posting: Semaphore,
+    held: Arc<Semaphore>,
+    posting: Arc<Semaphore>,
+    /// Whoever reads a state, one at a time: as a tree it takes many times the memory of its text.
+    reading: Arc<Semaphore>,
     /// Different for every start, so that ids of two runs in one log don't meet.
     run: u32,
     requests: AtomicU32,
@@ -88,8 +90,9 @@ impl Endpoint {
             now.as_secs().wrapping_mul(1_000_003) ^ u64::from(now.subsec_nanos()) ^ u64::from(std::process::id());
         Self {
             publisher: Publisher::new(Arc::clone(&device)),
-            held: Semaphore::new(limits.held_bytes.min(Semaphore::MAX_PERMITS)),
-            posting: Semaphore::new(1),
+            held: Arc::new(Semaphore::new(limits.held_bytes.min(Semaphore::MAX_PERMITS))),
+            posting: Arc::new(Semaphore::new(1)),
+            reading: Arc::new(Semaphore::new(1)),
             run: mixed as u32,
             requests: AtomicU32::new(0),
             device,
@@ -182,6 +185,19 @@ impl Endpoint {
         }
     }
 
+    /// Runs something that reads a state, which waits for nobody's lock.
+    async fn reading<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Device) -> Result<T, DeviceError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let turn = Arc::clone(&self.reading).acquire_owned().await.map_err(ApiError::internal)?;
+        self.blocking(move |device| {
+            let _turn = turn;
+            work(device)
+        })
+        .await
+    }
+
     fn request_id(&self) -> String {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         format!("{:08x}-{number}", self.run)
@@ -214,12 +230,12 @@ impl Endpoint {
         &self.publisher
     }
 
-    fn held(&self) -> &Semaphore {
+    fn held(&self) -> &Arc<Semaphore> {
         &self.held
     }
 
-    fn posting(&self) -> &Semaphore {
-        &self.posting
+    fn posting(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.posting)
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::Endpoint;
 use super::error::ApiError;
 use super::reply::{self, Reply};
+use crate::state::escape;
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -41,9 +42,14 @@ struct Space {
 
 impl Endpoint {
     pub(super) async fn status(&self) -> Result<Reply, ApiError> {
-        let status = self.blocking(|device| device.status()).await?;
+        let status = self.reading(|device| device.status()).await?;
         let progress: Option<Box<RawValue>> =
             status.progress.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+        let mut warnings = self.warnings().to_vec();
+        if let (Some(running), None) = (&status.running, status.state_sha) {
+            let running = escape(running);
+            warnings.push(format!("the state of {running}, which runs, cannot be read: pvr-agent fsck says why"));
+        }
         let report = Report {
             version: env!("CARGO_PKG_VERSION"),
             running: status.running,
@@ -58,7 +64,7 @@ impl Endpoint {
                 reclaimable: status.reclaimable,
             },
             update: status.update,
-            warnings: self.warnings(),
+            warnings: &warnings,
         };
         Ok(reply::json(StatusCode::OK, &report))
     }

@@ -58,7 +58,7 @@ struct Accepted<'a> {
 impl Endpoint {
     /// `GET json`, `GET steps/<rev>/json`: canonical, as it is stored.
     pub(super) async fn state(&self, rev: Option<RevText>) -> Result<Reply, ApiError> {
-        let text = self.blocking(move |device| device.state_text(rev.as_ref().map(|rev| rev.0.as_str()))).await?;
+        let text = self.reading(move |device| device.state_text(rev.as_ref().map(|rev| rev.0.as_str()))).await?;
         let mut reply = reply::json_text(StatusCode::OK, text);
         let format = hyper::header::HeaderValue::from_static("gibson042-canonicaljson");
         reply.headers_mut().insert("phjsonformat", format);
@@ -78,7 +78,7 @@ impl Endpoint {
 
     /// `GET steps/<rev>`, and of the base.
     pub(super) async fn step(&self, rev: Option<RevText>) -> Result<Reply, ApiError> {
-        let (step, sha) = self.blocking(move |device| device.step(rev.as_ref().map(|rev| rev.0.as_str()))).await?;
+        let (step, sha) = self.reading(move |device| device.step(rev.as_ref().map(|rev| rev.0.as_str()))).await?;
         let revision = Revision::parse(&step.name).ok();
         let number = revision.as_ref().and_then(Revision::number);
         let progress = progress(step.progress.as_deref());
@@ -101,7 +101,8 @@ impl Endpoint {
 
     /// `POST steps`.
     pub(super) async fn post_step(&self, body: &mut BodyReader) -> Result<Reply, ApiError> {
-        let posted = self.install(body, self.limits().envelope_bytes, envelope).await?;
+        let around = Around { bytes: self.limits().envelope_bytes, levels: 1 };
+        let posted = self.install(body, around, envelope).await?;
         let accepted = Accepted {
             rev: -1,
             revlocal: posted.rev.to_string(),
@@ -115,27 +116,30 @@ impl Endpoint {
 
     /// `PUT json`: the same without an envelope; the client wants the state back.
     pub(super) async fn put_state(&self, body: &mut BodyReader) -> Result<Reply, ApiError> {
-        let posted = self.install(body, 0, |value| Ok((None, None, value))).await?;
+        let around = Around { bytes: 0, levels: 0 };
+        let posted = self.install(body, around, |value| Ok((None, None, value))).await?;
         Ok(reply::json_text(StatusCode::OK, posted.state_text))
     }
 
     async fn install(
         &self,
         body: &mut BodyReader,
-        extra: usize,
+        around: Around,
         open: fn(Value) -> Opened,
     ) -> Result<Posted, ApiError> {
         let limits = self.limits();
-        let (cap, depth) = (limits.state_bytes, limits.json_depth);
-        let held = body.whole(cap.saturating_add(extra), self.held()).await?;
+        let cap = limits.state_bytes;
+        let json = JsonLimits {
+            bytes: cap.saturating_add(around.bytes),
+            depth: limits.json_depth.saturating_add(around.levels),
+        };
+        let held = body.whole(json.bytes, self.held()).await?;
         // One at a time: revisions are installed one after the other anyway, and a parsed state is many times
-        // as large as its text.
-        let _turn = self.posting().acquire().await.map_err(ApiError::internal)?;
-        let bytes = held.bytes;
+        // as large as its text. The turn ends with the work, not with the client's patience.
+        let turn = self.posting().acquire_owned().await.map_err(ApiError::internal)?;
         let parse = move || -> Result<Post, ApiError> {
-            let json = JsonLimits { bytes: cap.saturating_add(extra), depth: depth.saturating_add(1) };
-            let (rev, commit_msg, state) = open(parse_strict(&bytes, &json).map_err(bad_json)?)?;
-            drop(bytes);
+            let (rev, commit_msg, state) = open(parse_strict(&held.bytes, &json).map_err(bad_json)?)?;
+            drop(held);
             let state = State::from_value(state, Spec::Known)?;
             let text = state.to_canonical().map_err(|e| bad_state(e.to_string()))?;
             if text.len() > cap {
@@ -145,9 +149,19 @@ impl Endpoint {
             Ok(Post { rev, state, text, commit_msg })
         };
         let device = self.shared_device();
-        let work = tokio::task::spawn_blocking(move || parse().and_then(|post| Ok(device.post(post)?)));
+        let work = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            parse().and_then(|post| Ok(device.post(post)?))
+        });
         work.await.unwrap_or_else(|e| Err(ApiError::internal(e)))
     }
+}
+
+/// What a body may add to the state in it.
+#[derive(Clone, Copy)]
+struct Around {
+    bytes: usize,
+    levels: usize,
 }
 
 type Opened = Result<(Option<Revision>, Option<String>, Value), ApiError>;

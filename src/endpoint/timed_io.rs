@@ -59,6 +59,7 @@ impl TimedIo {
             }
             Poll::Ready(error) => Poll::Ready(error),
             Poll::Pending => {
+                self.connection.blocked();
                 let wait = self.allowance.next_wait();
                 let (_, timer) = self.blocked.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(wait))));
                 timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::observer::Observer;
+use super::observer::{self, Observer};
 use super::record::ObjectRecord;
 use super::rest::{self, Patience, net};
 use super::work::{Stop, each};
@@ -70,7 +70,7 @@ impl Remote {
             let source = source?;
             observer.started(&id, key, source.size);
             let sealed = self.fetch(store, key, &id, source, observer, stop);
-            observer.ended(&id, sealed.is_ok());
+            observer::tell(observer, &id, &sealed);
             *count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
             let mut done = lock_done();
             done.push(sealed?);

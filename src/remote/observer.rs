@@ -1,5 +1,6 @@
 //! Who is told what happens. The command line shows it; tests and libraries need not.
 
+use super::RemoteError;
 use crate::state::{ObjectId, StatePath};
 
 /// What came of announcing an object.
@@ -29,6 +30,16 @@ pub trait Observer: Sync {
     fn moved(&self, _id: &ObjectId, _bytes: u64) {}
     /// All bytes have moved, or never will.
     fn ended(&self, _id: &ObjectId, _ok: bool) {}
+    /// Given up, because another transfer of the batch has failed. Nothing is known to be wrong with this one.
+    fn given_up(&self, _id: &ObjectId) {}
+}
+
+/// Tells how a transfer ended.
+pub(super) fn tell<T>(observer: &dyn Observer, id: &ObjectId, result: &Result<T, RemoteError>) {
+    match result {
+        Err(RemoteError::Stopped) => observer.given_up(id),
+        result => observer.ended(id, result.is_ok()),
+    }
 }
 
 /// Nobody.

@@ -101,6 +101,8 @@ pub(super) struct ErrorRecord {
     pub(super) msg: Value,
     #[serde(default)]
     pub(super) hint: Value,
+    #[serde(default, rename = "request-id")]
+    pub(super) request_id: Value,
     #[serde(default)]
     pub(super) missing: Vec<MissingRecord>,
 }

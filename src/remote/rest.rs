@@ -157,7 +157,12 @@ fn explain(body: &[u8]) -> (Vec<String>, Vec<ObjectId>) {
     let text = text.trim();
     if let Ok(record) = serde_json::from_str::<ErrorRecord>(text) {
         let parts = [&record.error, &record.msg, &record.hint];
-        let lines: Vec<String> = parts.into_iter().filter_map(record::text).map(|t| escape(&t).into_owned()).collect();
+        let mut parts: Vec<String> = parts.into_iter().filter_map(record::text).collect();
+        // Where the log has more than the answer, this is where to look.
+        if parts.last().is_some_and(|hint| hint.contains("request-id")) {
+            parts.extend(record::text(&record.request_id).map(|id| format!("request-id {id}")));
+        }
+        let lines: Vec<String> = parts.iter().map(|text| escape(text).into_owned()).collect();
         if !lines.is_empty() {
             let ids = record.missing.iter().filter_map(|missing| ObjectId::parse(&missing.sha256).ok()).collect();
             return (lines, ids);
@@ -218,6 +223,12 @@ mod tests {
             ("\u{1b}]0;x", &["\\u{1b}]0;x"], 0),
             ("{\"other\":1}", &["{\\\"other\\\":1}"], 0),
             (&listed, &["e", "h"], 1),
+            (
+                "{\"error\":\"e\",\"hint\":\"see request-id\",\"request-id\":\"a-1\"}",
+                &["e", "see request-id", "request-id a-1"],
+                0,
+            ),
+            ("{\"error\":\"e\",\"request-id\":\"a-1\"}", &["e"], 0),
         ];
         for (body, lines, missing) in table {
             let (got, ids) = explain(body.as_bytes());

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::time::Duration;
 
-use super::observer::{Announced, Observer};
+use super::observer::{self, Announced, Observer};
 use super::record::{Announcement, ObjectRecord};
 use super::rest::{self, Patience, net};
 use super::work::{Stop, each};
@@ -53,7 +53,7 @@ impl Remote {
             let Some(url) = put?.1 else { return Ok(()) };
             observer.started(&id, key, Some(size));
             let sent = self.send(store, key, &id, &url, observer, stop);
-            observer.ended(&id, sent.is_ok());
+            observer::tell(observer, &id, &sent);
             sent
         })
     }

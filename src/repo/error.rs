@@ -55,7 +55,7 @@ pub enum RepoError {
         why: String,
     },
     /// A tracked `.json` file is not JSON.
-    #[error("JSON Unmarshal ({key}): {source}")]
+    #[error("JSON Unmarshal ({key}): {source}\npvr add --raw tracks a file as it is{}", limits(.source))]
     Json {
         /// The file.
         key: StatePath,
@@ -117,7 +117,9 @@ pub enum RepoError {
     #[error("{0} has no such revision: its state is empty")]
     EmptyState(String),
     /// No address was given, and none is remembered.
-    #[error("no repository was given, and none is remembered in .pvr/config")]
+    #[error(
+        "no repository was given, and none is remembered in .pvr/config\ngive a device's address, a URL or user/device"
+    )]
     NoDefault,
     /// A remembered address cannot be used.
     #[error("the address \"{}\" in .pvr/config cannot be used: {source}", escape(.text))]
@@ -137,7 +139,7 @@ pub enum RepoError {
     #[error(transparent)]
     Revision(#[from] crate::state::revision::RevisionError),
     /// The target of a clone is there already.
-    #[error("rename {} {}: file exists", shown(.from), shown(.to))]
+    #[error("rename {} {}: file exists\nremove it, or give another folder as the last argument", shown(.from), shown(.to))]
     TargetExists {
         /// What would have been renamed.
         from: PathBuf,
@@ -167,6 +169,16 @@ fn missing(pool: &Path, objects: &[(StatePath, ObjectId)]) -> String {
         text.push_str(&format!("\nand {} more", objects.len() - 20));
     }
     text
+}
+
+/// What else can be done where a limit was in the way.
+fn limits(error: &JsonError) -> &'static str {
+    match error {
+        JsonError::TooLarge { .. } | JsonError::TooDeep { .. } => {
+            "; PVR_AGENT_MAX_STATE_BYTES and PVR_AGENT_MAX_JSON_DEPTH set the limits"
+        }
+        _ => "",
+    }
 }
 
 /// A path for people.

@@ -30,7 +30,7 @@ impl Repo {
         uri: &str,
         options: &PostOptions,
         observer: &dyn Observer,
-        synched: &mut dyn FnMut(),
+        synched: &mut dyn FnMut(bool),
     ) -> Result<Posted, RepoError> {
         let state = self.pristine()?.ok_or_else(|| RepoError::NotARepo(self.root.clone()))?;
         let envelope = options.envelope.as_deref().map(envelope).transpose()?.unwrap_or_default();
@@ -39,8 +39,9 @@ impl Repo {
             Revision::parse(name)?;
         }
         let post = Post { state: &state, commit_msg: options.commit_msg.as_deref(), rev, envelope };
-        let baseline: BTreeSet<ObjectId> = remote.state(&self.limits)?.objects().map(|(_, id)| *id).collect();
-        synched();
+        let baseline = baseline(remote.state(&self.limits))?;
+        synched(baseline.is_some());
+        let baseline = baseline.unwrap_or_default();
         let store = self.store()?;
         let unknown = state.objects().filter(|(_, id)| !baseline.contains(id));
         remote.upload(store, unknown, options.resend, observer)?;
@@ -66,6 +67,17 @@ impl Repo {
         }
         config.write(&self.pvr, &lock)?;
         Ok(posted)
+    }
+}
+
+/// What the endpoint has for sure, which need not be announced. Nothing is known of one that cannot answer with its
+/// state, or with none that can be read: a post is what mends it.
+fn baseline(answer: Result<State, RemoteError>) -> Result<Option<BTreeSet<ObjectId>>, RemoteError> {
+    match answer {
+        Ok(state) => Ok(Some(state.objects().map(|(_, id)| *id).collect())),
+        Err(RemoteError::State { .. }) => Ok(None),
+        Err(RemoteError::Status(status)) if status.code == 404 || status.code >= 500 => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

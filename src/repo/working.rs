@@ -15,7 +15,7 @@ use super::index::Index;
 use super::walk::walk;
 use super::{DEFAULT_SPEC, Repo};
 use crate::state::canonical::to_canonical;
-use crate::state::parse::{parse_lenient, parse_strict};
+use crate::state::parse::{JsonError, parse_lenient, parse_strict};
 use crate::state::{Entry, JsonLimits, ObjectId, Spec, State, StatePath, Value, document, patch};
 
 /// The working tree, read.
@@ -148,9 +148,15 @@ fn inline(
     let mut bytes = Vec::new();
     // One byte more than may be, so that the parser sees that it is too much.
     let most = limits.bytes as u64 + 1;
-    File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)).on("read", path)?;
-    let (value, found) =
-        parse_lenient(&bytes, limits).map_err(|source| RepoError::Json { key: key.clone(), source })?;
+    let file = File::open(path).on("open", path)?;
+    let length = file.metadata().on("look at", path)?.len();
+    file.take(most).read_to_end(&mut bytes).on("read", path)?;
+    let (value, found) = parse_lenient(&bytes, limits).map_err(|mut source| {
+        if let JsonError::TooLarge { size, .. } = &mut source {
+            *size = usize::try_from(length).unwrap_or(usize::MAX).max(*size);
+        }
+        RepoError::Json { key: key.clone(), source }
+    })?;
     warnings.extend(found.iter().map(|warning| format!("{key}: {warning}")));
     Ok(document::is_inline(key.as_str(), &value).then_some(value))
 }

@@ -8,6 +8,7 @@
 //! is bounded, and checked before memory is asked for.
 
 use super::json::Value;
+use std::borrow::Cow;
 use thiserror::Error;
 
 /// The largest canonical form that is ever written, in bytes.
@@ -36,6 +37,16 @@ pub fn to_canonical(value: &Value) -> Result<String, CanonicalError> {
 pub fn to_canonical_within(value: &Value, limit: usize) -> Result<String, CanonicalError> {
     let mut writer = Writer { out: String::new(), limit };
     writer.value(value)?;
+    Ok(writer.out)
+}
+
+/// The canonical form of an object of these members, which come in the order of their keys; at most `limit` bytes.
+pub(super) fn members_within<'a>(
+    members: impl Iterator<Item = (&'a str, Cow<'a, Value>)>,
+    limit: usize,
+) -> Result<String, CanonicalError> {
+    let mut writer = Writer { out: String::new(), limit };
+    writer.members(members)?;
     Ok(writer.out)
 }
 
@@ -88,18 +99,23 @@ impl Writer {
                 self.out.push(']');
             }
             Value::Object(members) => {
-                self.out.push('{');
-                for (i, (key, member)) in members.iter().enumerate() {
-                    if i > 0 {
-                        self.out.push(',');
-                    }
-                    push_string(&mut self.out, key);
-                    self.out.push(':');
-                    self.value(member)?;
-                }
-                self.out.push('}');
+                return self.members(members.iter().map(|(key, member)| (key.as_str(), Cow::Borrowed(member))));
             }
         }
+        self.room_for(0, "")
+    }
+
+    fn members<'a>(&mut self, members: impl Iterator<Item = (&'a str, Cow<'a, Value>)>) -> Result<(), CanonicalError> {
+        self.out.push('{');
+        for (i, (key, member)) in members.enumerate() {
+            if i > 0 {
+                self.out.push(',');
+            }
+            push_string(&mut self.out, key);
+            self.out.push(':');
+            self.value(&member)?;
+        }
+        self.out.push('}');
         self.room_for(0, "")
     }
 

@@ -23,7 +23,7 @@ pub enum StoreError {
     /// Fewer bytes are available than somebody announced.
     #[error(
         "no space for {wanted} bytes in {}: {available} bytes are available\n\
-         pvr-agent gc removes what no revision needs",
+         pvr-agent gc removes what no revision needs, and with --rollbacks N all but N rollback points",
         Shown(path)
     )]
     NoSpace {

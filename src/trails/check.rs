@@ -29,6 +29,13 @@ pub(super) fn is_whole(storage: &Storage, dir: &Path, state: &State) -> Result<b
     Ok(whole)
 }
 
+/// Whether a revision that ran is no longer what its state says. An object that has lost its name is not its fault.
+pub(super) fn is_damaged(storage: &Storage, dir: &Path, state: &State) -> Result<bool, TrailsError> {
+    let mut damaged = false;
+    files(storage, dir, state, Spelling::AsWritten, &mut |kind, _, _| damaged |= kind != Kind::ObjectMissing)?;
+    Ok(damaged)
+}
+
 /// Compares a folder with a state and reports each difference with its path.
 pub(super) fn files(
     storage: &Storage,

@@ -16,7 +16,7 @@ pub enum TrailsError {
     /// A folder lacks what every storage has.
     #[error(
         "{} is no storage: it has no folder '{lacks}'\n\
-         a storage is what Pantavisor mounts at /storage; pvr-agent serve makes one to try things with",
+         Pantavisor's is /storage; pvr-agent serve without --storage makes one in ./pvroot to try things with",
         Shown(path)
     )]
     NotAStorage {
@@ -65,6 +65,15 @@ pub enum InstallError {
     /// The name belongs to the running revision, and the state is another.
     #[error("revision {rev} is running and cannot be changed\npost under another name: --rev locals/<name>")]
     Running {
+        /// The name.
+        rev: Revision,
+    },
+    /// The name belongs to a revision that ran, with this very state, and its files are not what the state says.
+    #[error(
+        "revision {rev} has this state, but its files do not: pvr-agent fsck names them\n\
+         post under another name: --rev locals/<name>"
+    )]
+    Damaged {
         /// The name.
         rev: Revision,
     },

@@ -9,7 +9,7 @@ use super::check::{self, Spelling};
 use super::error::TrailsError;
 use super::name::{RevisionName, of_file_name};
 use super::progress::Status;
-use crate::state::{ObjectId, State};
+use crate::state::{Entry, ObjectId, State};
 use crate::store::{Absent, Context, StoreError, hash};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -45,7 +45,7 @@ pub enum Kind {
     FileType,
     /// A file of the state is not the same inode as its object.
     FileInode,
-    /// A JSON file doesn't hold the state's value.
+    /// A JSON file doesn't hold the state's value, or a file that is not its object's has other bytes than that.
     FileContent,
     /// A file in a revision that its state doesn't have.
     FileUnknown,
@@ -103,7 +103,7 @@ pub struct Report {
 
 /// Checks a storage with so many threads. An error means that it could not be told.
 pub fn fsck(storage: &Storage, threads: usize) -> Result<Report, TrailsError> {
-    let mut scan = Scan { storage, report: Report::default(), links: HashMap::new() };
+    let mut scan = Scan { storage, report: Report::default(), links: HashMap::new(), apart: Vec::new() };
     let quiet = (storage.store().lock_install()?, storage.store().lock_exclusive()?);
     scan.debris()?;
     for name in storage.names()? {
@@ -111,7 +111,7 @@ pub fn fsck(storage: &Storage, threads: usize) -> Result<Report, TrailsError> {
     }
     scan.current()?;
     let work = scan.objects()?;
-    let mut report = scan.report;
+    let (mut report, apart) = (scan.report, scan.apart);
     // Taken in this order, nobody of ours can collect in between: that takes the lock on installing first.
     let (install, exclusive) = quiet;
     drop(exclusive);
@@ -130,6 +130,12 @@ pub fn fsck(storage: &Storage, threads: usize) -> Result<Report, TrailsError> {
             Hashed::Gone => report.objects -= 1,
         }
     }
+    for (path, outcome) in hash_all(storage, &apart, threads)? {
+        if let Hashed::Bad(id, _) = outcome {
+            let what = format!("its bytes are not those of objects/{id}");
+            report.findings.push(Finding { kind: Kind::FileContent, path: relative(storage, &path), what });
+        }
+    }
     drop(using);
     report.findings.sort_unstable();
     report.findings.dedup();
@@ -141,6 +147,8 @@ struct Scan<'a> {
     report: Report,
     /// How many names each inode has outside of `objects/`.
     links: HashMap<u64, u64>,
+    /// Files that should be links to objects and are files of their own. Their bytes may be other ones.
+    apart: Vec<(ObjectId, PathBuf)>,
 }
 
 impl Scan<'_> {
@@ -230,6 +238,9 @@ impl Scan<'_> {
         let mut found = Vec::new();
         check::files(self.storage, &dir, &state, spelling, &mut |kind, path, what| found.push((kind, path, what)))?;
         for (kind, path, what) in found.into_iter().filter(|(kind, ..)| *kind != Kind::ObjectMissing) {
+            if kind == Kind::FileInode {
+                self.apart.extend(object_of(&state, &dir, &path).map(|id| (id, path.clone())));
+            }
             self.find(kind, &path, what);
         }
         Ok(())
@@ -305,6 +316,16 @@ impl Scan<'_> {
         }
         work.sort_unstable();
         Ok(work)
+    }
+}
+
+/// The object that a file of a revision should be.
+fn object_of(state: &State, dir: &Path, path: &Path) -> Option<ObjectId> {
+    let key = path.strip_prefix(dir).ok()?.to_str()?;
+    match (state.get(key), key.strip_prefix(".pv/")) {
+        (Some(Entry::Object(id)), _) => Some(*id),
+        (_, Some(name)) => boot_links(state).get(name).copied(),
+        _ => None,
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Kept are: the running revision, those with `.pv/done`, `0`, those that the boot loader names, those whose progress
 //! says that an update is under way, and objects that are staged. A revision that was posted and never run goes.
+//! Rollback points (`.pv/done`) all stay unless the owner says how many are enough: stand-alone, every post is one.
 //! With a revision go `logs/<rev>` and `disks/rev/<rev>`, as with the daemon's collector (`storage.md` §8).
 //!
 //! A folder is first moved into `.pvr-agent/tmp/`, and only then deleted file by file: no power cut leaves half a
@@ -19,6 +20,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+/// Why a rollback point stays.
+const DONE: &str = "done";
 
 /// A revision that stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,27 +68,55 @@ pub struct Report {
     pub unreadable: Vec<RevisionName>,
 }
 
+/// How many rollback points stay, beside what stays for another reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rollbacks {
+    /// Every one. A storage where nothing else is removed grows with each of them.
+    All,
+    /// So many, the latest to become one first. Nobody can go back to the others any more.
+    Newest(usize),
+}
+
 /// Collects, or with `dry_run` says what would be collected.
 pub fn gc(storage: &Storage, dry_run: bool) -> Result<Report, TrailsError> {
+    gc_keeping(storage, dry_run, Rollbacks::All)
+}
+
+/// As [`gc`], with fewer rollback points.
+pub fn gc_keeping(storage: &Storage, dry_run: bool, rollbacks: Rollbacks) -> Result<Report, TrailsError> {
     if !dry_run {
         storage.sweep()?;
     }
     let _install = storage.store().lock_install()?;
     let _alone = storage.store().lock_exclusive()?;
-    let report = plan(storage, dry_run)?;
+    let report = plan(storage, dry_run, rollbacks)?;
     if !dry_run {
         remove(storage, &report)?;
     }
     Ok(report)
 }
 
-fn plan(storage: &Storage, dry_run: bool) -> Result<Report, TrailsError> {
+/// What [`gc`] would collect, if nobody is at work at the moment: doesn't wait, and keeps nobody waiting for more
+/// than a look at every revision.
+pub fn would_collect(storage: &Storage) -> Result<Option<Report>, TrailsError> {
+    let Some(_install) = storage.store().try_lock_install()? else { return Ok(None) };
+    let Some(_alone) = storage.store().try_lock_exclusive()? else { return Ok(None) };
+    plan(storage, true, Rollbacks::All).map(Some)
+}
+
+fn plan(storage: &Storage, dry_run: bool, rollbacks: Rollbacks) -> Result<Report, TrailsError> {
     let mut report = Report { dry_run, ..Report::default() };
     let mut gone = Links::default();
     let mut named = BTreeSet::new();
     let running = storage.current()?;
+    let mut reasons = Vec::new();
     for name in storage.names()? {
-        if let Some(why) = reason(storage, &name, running.as_ref())? {
+        let why = reason(storage, &name, running.as_ref())?;
+        reasons.push((name, why));
+    }
+    give_up_rollbacks(storage, &mut reasons, rollbacks);
+    for (name, why) in reasons {
+        if let Some(why) = why {
             match storage.state(&name) {
                 Ok(state) => named.extend(state.iter().flat_map(|state| state.objects()).map(|(_, id)| *id)),
                 Err(TrailsError::State { .. } | TrailsError::TooLarge { .. }) => report.unreadable.push(name.clone()),
@@ -132,15 +164,29 @@ fn reason(
         Some("running")
     } else if name.known().is_some_and(crate::state::Revision::is_factory) {
         Some("factory")
-    } else if storage.is_done(name) {
-        Some("done")
     } else if storage.boot_loader()?.names(name) {
         Some("boot-loader")
     } else if storage.progress(name)?.is_some_and(|progress| progress.status.is_in_progress()) {
         Some("in-progress")
+    } else if storage.is_done(name) {
+        Some(DONE)
     } else {
         None
     })
+}
+
+/// Takes the reason from the rollback points that are too many, the oldest first.
+fn give_up_rollbacks(storage: &Storage, reasons: &mut [(RevisionName, Option<&'static str>)], rollbacks: Rollbacks) {
+    let Rollbacks::Newest(enough) = rollbacks else { return };
+    let since = |name: &RevisionName| {
+        let done = fs::symlink_metadata(storage.dir(name).join(".pv/done")).and_then(|meta| meta.modified());
+        done.unwrap_or(std::time::UNIX_EPOCH)
+    };
+    let mut points: Vec<_> = reasons.iter_mut().filter(|(_, why)| *why == Some(DONE)).collect();
+    points.sort_by_cached_key(|(name, _)| std::cmp::Reverse((since(name), name.to_string())));
+    for (_, why) in points.into_iter().skip(enough) {
+        *why = None;
+    }
 }
 
 /// Everything that belongs to a revision. The first is the revision itself.

@@ -4,14 +4,14 @@
 //!
 //! | the revision of that name | same state | another state |
 //! |---|---|---|
-//! | runs | nothing to do | refused |
-//! | ran, is being tried, or is a rollback point | nothing to do | refused |
+//! | runs, is being tried, or is a rollback point | nothing to do | refused |
+//! | the same, and its files are not what its state says | refused | refused |
 //! | never ran, whole | nothing to do | replaced whole |
 //! | never ran, not whole (the daemon fills in files only when it runs one) | replaced whole | replaced whole |
 
 use super::Storage;
 use super::build::{Built, build, object_ids, write};
-use super::check::is_whole;
+use super::check::{is_damaged, is_whole};
 use super::error::{InstallError, TrailsError};
 use super::name::RevisionName;
 use super::place::{discard, place, undo};
@@ -90,15 +90,15 @@ pub fn install(storage: &Storage, job: Install<'_>) -> Result<Installed, Install
     };
     let name = RevisionName::from(job.rev.clone());
     installed.outcome = examine(storage, &name, &job)?;
+    let missing = missing(storage, job.state)?;
+    if !missing.is_empty() {
+        return Err(InstallError::Missing(missing));
+    }
     if installed.outcome == Outcome::Same {
         if job.make_current {
             make_current(storage, &name)?;
         }
         return Ok(installed);
-    }
-    let missing = missing(storage, job.state)?;
-    if !missing.is_empty() {
-        return Err(InstallError::Missing(missing));
     }
     let ids = object_ids(job.state);
     // Links come and go in what follows, whether it succeeds or not.
@@ -157,7 +157,12 @@ fn examine(storage: &Storage, name: &RevisionName, job: &Install<'_>) -> Result<
     };
     let running = storage.current()?.as_ref() == Some(name);
     if running || may_have_run(storage, name)? {
+        // The daemon may be filling in the files of one that it is about to try.
+        let under_way = storage.progress(name)?.is_some_and(|progress| progress.status.is_in_progress());
         return match same {
+            true if !under_way && is_damaged(storage, &dir, job.state)? => {
+                Err(InstallError::Damaged { rev: job.rev.clone() })
+            }
             true => Ok(Outcome::Same),
             false if running => Err(InstallError::Running { rev: job.rev.clone() }),
             false => Err(exists()),

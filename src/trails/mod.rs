@@ -41,7 +41,7 @@ mod sweep;
 pub use boot::BootLoader;
 pub use error::{InstallError, TrailsError};
 pub use fsck::{Finding, Kind, Report as FsckReport, fsck};
-pub use gc::{Kept, RemovedObject, RemovedRevision, Report as GcReport, gc};
+pub use gc::{Kept, RemovedObject, RemovedRevision, Report as GcReport, Rollbacks, gc, gc_keeping, would_collect};
 pub use install::{Install, Installed, Outcome, install, missing};
 pub use name::RevisionName;
 pub use progress::{Progress, Status};

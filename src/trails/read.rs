@@ -47,6 +47,12 @@ impl Storage {
         Ok(name.filter(|name| self.dir(name).is_dir()))
     }
 
+    /// Whether `trails/current` is there and names nothing.
+    pub fn current_is_dangling(&self) -> bool {
+        let there = fs::symlink_metadata(self.trails_dir().join("current")).is_ok();
+        there && !matches!(self.current(), Ok(Some(_)))
+    }
+
     /// What the boot loader has been told.
     pub fn boot_loader(&self) -> Result<BootLoader, TrailsError> {
         Ok(BootLoader::read(&self.root)?)

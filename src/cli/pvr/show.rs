@@ -147,6 +147,12 @@ impl Observer for Progress {
         self.draw(&mut state);
     }
 
+    fn given_up(&self, id: &ObjectId) {
+        let mut state = self.state();
+        state.running.remove(id);
+        self.clear(&mut state);
+    }
+
     fn ended(&self, id: &ObjectId, ok: bool) {
         let mut state = self.state();
         let Some(transfer) = state.running.remove(id) else { return };

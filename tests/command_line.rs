@@ -1,0 +1,111 @@
+//! What `pvr-agent` says to somebody who has not seen it before: help, and what to do after an error.
+
+mod black_box;
+
+use black_box::agent::{self, Server};
+use black_box::http;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Output;
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn help_kept_exit_codes_and_environment_to_itself() {
+    for (command, texts) in [
+        ("fsck", ["Exits with 0 if everything is right, 1 if there are findings", "--storage <DIR>"]),
+        ("gc", ["the running revision, rollback points, revision 0", "Exits with 0, or with 2"]),
+        ("serve", ["PVR_AGENT_LISTEN", "PVR_AGENT_PORT"]),
+    ] {
+        let output = agent::run(&[command, "--help"]);
+        assert_eq!(output.status.code(), Some(0), "{command}");
+        // However the terminal breaks the lines.
+        let help = text(&output).split_whitespace().collect::<Vec<_>>().join(" ");
+        for wanted in texts {
+            assert!(help.contains(wanted), "{command}: {help}");
+        }
+    }
+}
+
+#[test]
+fn a_taken_port_was_named_without_a_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = agent::command().args(["serve", "--port", &port]).current_dir(dir.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("stop it, or choose a port with --port"), "{}", text(&output));
+}
+
+#[test]
+fn a_storage_that_is_none_was_answered_with_what_had_just_been_tried() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["fsck", "gc", "serve"] {
+        let output = agent::command().args([command, "--storage"]).arg(dir.path().join("none")).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output).contains("pvr-agent serve without --storage makes one"), "{}", text(&output));
+    }
+}
+
+#[test]
+fn a_clone_called_whole_objects_wrong_because_another_one_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = dir.path().join("pvroot");
+    pvr_agent::trails::factory::make(&storage).unwrap();
+    let bad = fs::read_dir(storage.join("objects")).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
+    fs::set_permissions(&bad, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&bad, b"something else").unwrap();
+    let server = Server::start(&storage);
+    let output = agent::command()
+        .args(["pvr", "clone", &server.base, "c"])
+        .current_dir(dir.path())
+        .env("HOME", dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(7));
+    let said = text(&output);
+    assert_eq!(said.matches("[ERROR]").count(), 1, "{said}");
+    assert!(said.contains("there is no intact object") && said.contains("upload it (again)"), "{said}");
+}
+
+#[test]
+fn a_device_whose_running_state_is_damaged_reported_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = dir.path().join("pvroot");
+    pvr_agent::trails::factory::make(&storage).unwrap();
+    let server = Server::start(&storage);
+    let warnings = || http::get(&format!("{}/status", server.base)).json()["warnings"].clone();
+    assert_eq!(warnings(), serde_json::json!([]));
+    let state = storage.join("trails/0/.pvr/json");
+    let good = fs::read(&state).unwrap();
+    fs::remove_file(&state).unwrap();
+    fs::write(&state, b"{").unwrap();
+    assert!(warnings()[0].as_str().unwrap().contains("pvr-agent fsck says why"), "{}", warnings());
+    fs::write(&state, good).unwrap();
+    assert_eq!(warnings(), serde_json::json!([]));
+}
+
+#[test]
+fn a_device_with_a_damaged_running_state_could_not_be_mended_by_a_post() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = dir.path().join("pvroot");
+    pvr_agent::trails::factory::make(&storage).unwrap();
+    let server = Server::start(&storage);
+    let pvr = |folder: &str, args: &[&str]| {
+        let mut command = agent::command();
+        command.arg("pvr").args(args).current_dir(dir.path().join(folder)).env("HOME", dir.path());
+        let output = command.output().unwrap();
+        (output.status.code(), text(&output))
+    };
+    assert_eq!(pvr("", &["clone", &server.base, "c"]).0, Some(0));
+    let state = storage.join("trails/0/.pvr/json");
+    fs::remove_file(&state).unwrap();
+    fs::write(&state, b"{").unwrap();
+    let (code, said) = pvr("", &["clone", &server.base, "d"]);
+    assert!(code == Some(7) && said.contains("\trequest-id "), "{said}");
+    let (code, said) = pvr("c", &["post"]);
+    assert!(code == Some(0) && said.contains("Synching baseline state with device [ERROR]\n"), "{said}");
+    assert_eq!(pvr("", &["clone", &server.base, "d"]).0, Some(0));
+}
