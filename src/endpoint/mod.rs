@@ -14,7 +14,7 @@
 //! A request comes from a socket (`server`, `connection`) or from anything else that can make a
 //! [`hyper::Request`] and an [`Arrival`] of it: [`Endpoint::handle`] knows neither sockets nor processes. It passes
 //! the `guard`, becomes a [`route::Route`], and is answered from the [`Device`], whose functions all run on the
-//! blocking pool. One thread waits for all clients; memory is bounded by [`Limits`].
+//! blocking pool. One thread or two wait for all clients; memory is bounded by [`Limits`].
 
 mod body;
 pub mod config;

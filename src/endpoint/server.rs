@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -30,9 +31,20 @@ pub enum Ended {
     Cut,
 }
 
+/// One thread for the network, and a second one where there is a core for it: what a download costs is copying, and
+/// one core copies less than two. More would only cost memory.
+fn runtime() -> Builder {
+    if available_parallelism().map_or(1, usize::from) < 2 {
+        return Builder::new_current_thread();
+    }
+    let mut threads = Builder::new_multi_thread();
+    threads.worker_threads(2);
+    threads
+}
+
 /// Serves on `listener` until asked to stop. With `signals`, SIGTERM and SIGINT ask.
 pub fn run(listener: std::net::TcpListener, endpoint: Arc<Endpoint>, stop: Stop, signals: bool) -> io::Result<Ended> {
-    let runtime = Builder::new_current_thread()
+    let runtime = runtime()
         .enable_io()
         .enable_time()
         .max_blocking_threads(BLOCKING_THREADS)
