@@ -220,7 +220,7 @@ fn the_same_object_from_everywhere_at_once_is_stored_once() {
             let results: Vec<Stored> = std::thread::scope(|scope| {
                 // Half of them share a handle, as the threads of a server; half are on their own, as processes.
                 let one = |i: usize| {
-                    let store = if i % 2 == 0 { shared.clone() } else { store_in(dir.path(), caps) };
+                    let store = if i.is_multiple_of(2) { shared.clone() } else { store_in(dir.path(), caps) };
                     let bytes = &bytes;
                     scope.spawn(move || {
                         let (id, stored) = upload(&store, bytes).unwrap();

@@ -44,7 +44,7 @@ impl Mount {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mnt");
         fs::create_dir(&path).unwrap();
-        Self::mount(dir, &["-t", "tmpfs", "-o", options, "tmpfs"], &path)
+        Self::mounted(dir, &["-t", "tmpfs", "-o", options, "tmpfs"], &path)
     }
 
     pub fn ext4(mib: u64) -> Option<Self> {
@@ -57,7 +57,7 @@ impl Mount {
         if !made {
             return skip("mkfs.ext4");
         }
-        Self::mount(dir, &["-o", "loop", &image], &path)
+        Self::mounted(dir, &["-o", "loop", &image], &path)
     }
 
     pub fn overlay() -> Option<Self> {
@@ -68,10 +68,10 @@ impl Mount {
         let at = |folder: &str| dir.path().join(folder).to_str().unwrap().to_owned();
         let options = format!("lowerdir={},upperdir={},workdir={}", at("lower"), at("upper"), at("work"));
         let path = dir.path().join("mnt");
-        Self::mount(dir, &["-t", "overlay", "-o", &options, "overlay"], &path)
+        Self::mounted(dir, &["-t", "overlay", "-o", &options, "overlay"], &path)
     }
 
-    fn mount(dir: TempDir, args: &[&str], path: &Path) -> Option<Self> {
+    fn mounted(dir: TempDir, args: &[&str], path: &Path) -> Option<Self> {
         let output = Command::new("mount").args(args).arg(path).output().unwrap();
         if output.status.success() {
             return Some(Self { path: path.to_owned(), _dir: dir });
