@@ -105,7 +105,13 @@ impl ObjectStore {
                 Check::Absent => Stored::New,
             };
             if stage == Stage::Yes && staged.is_none() {
-                staged = Some(self.put(&sealed.temp, &self.staged(&id))?);
+                staged = match self.put_staged(sealed)? {
+                    Some(put) => Some(put),
+                    // Whoever brings the same object at this moment must not lose the only link of its file: a file
+                    // without any cannot be linked again. Theirs is named, whoever is faster.
+                    None if self.name_staged(&id, outcome)? => return Ok(outcome),
+                    None => continue,
+                };
             }
             let named = if outcome == Stored::New {
                 match sealed.temp.link_to(&path) {
@@ -130,6 +136,43 @@ impl ObjectStore {
             return Ok(outcome);
         }
         Err(StoreError::Contended { path })
+    }
+
+    /// Gives an object its second link. None: there is one, or was just now, and it is as good.
+    fn put_staged(&self, sealed: &Sealed) -> Result<Option<Put>, StoreError> {
+        let (id, target) = (sealed.id(), self.staged(&sealed.id()));
+        match sealed.temp.link_to(&target) {
+            Ok(()) => Ok(Some(Put::Fresh)),
+            Err(Errno::EXIST) => match self.check(&target, &id)? {
+                Check::Intact(..) | Check::Absent => Ok(None),
+                Check::Bad => self.put(&sealed.temp, &target).map(Some),
+            },
+            Err(e) => Err(e).on("link", &target),
+        }
+    }
+
+    /// Gives an object its name from its second link, if that is intact and nobody was faster.
+    fn name_staged(&self, id: &ObjectId, outcome: Stored) -> Result<bool, StoreError> {
+        let (path, staged) = (self.path(id), self.staged(id));
+        let Check::Intact(_, before) = self.check(&staged, id)? else {
+            return Ok(false);
+        };
+        if outcome == Stored::New {
+            match link(&staged, &path) {
+                Ok(()) => {}
+                Err(Errno::EXIST | Errno::NOENT) => return Ok(false),
+                Err(e) => return Err(e).on("link", &path),
+            }
+        } else {
+            match self.replace_with_link(&staged, &path) {
+                Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                    return Ok(false);
+                }
+                other => other?,
+            }
+        }
+        self.refresh(&[(*id, before)]);
+        Ok(true)
     }
 
     /// Puts a temporary under a name, in the place of whatever is there.
