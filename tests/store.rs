@@ -247,13 +247,14 @@ fn publishing_and_staging_beside_a_tireless_collector() {
     for caps in [None, Some(Capabilities::NONE)] {
         let dir = quick_dir();
         let store = store_in(dir.path(), caps);
-        let stop = std::sync::atomic::AtomicBool::new(false);
+        let (stop, stopped) = Stop::pair();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                while !stopped() {
                     collect_objects(dir.path());
                 }
             });
+            let _stop = stop;
             for round in 0..rounds(2000) {
                 let bytes = format!("{}", round % 7).into_bytes();
                 let (id, _) = upload(&store, &bytes).unwrap();
@@ -263,7 +264,6 @@ fn publishing_and_staging_beside_a_tireless_collector() {
                     store.unstage(&[id]).unwrap();
                 }
             }
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
         });
         assert!(is_tidy(&store));
     }

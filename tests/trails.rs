@@ -334,20 +334,20 @@ fn the_collector_at_any_moment_between_upload_and_post() {
         let dir = quick_dir();
         factory::make(dir.path()).unwrap();
         let storage = Storage::open_with(dir.path(), caps).unwrap();
-        let stop = std::sync::atomic::AtomicBool::new(false);
+        let (stop, stopped) = Stop::pair();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                while !stopped() {
                     collect(dir.path(), &["0"]);
                 }
             });
+            let _stop = stop;
             for round in 0..rounds(2000) {
                 upload_all(&storage);
                 let system = system(&round.to_string());
                 assert_eq!(missing(&storage, &system).unwrap(), []);
                 install_as(&storage, &format!("locals/r{}", round % 5), &system).unwrap();
             }
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
         });
         // One that the collector knows stays as it was installed.
         upload_all(&storage);

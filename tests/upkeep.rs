@@ -8,7 +8,6 @@ use pvr_agent::store::Stored;
 use pvr_agent::trails::{Kind, Rollbacks, Storage, factory, fsck, gc, gc_keeping};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is done to a storage before it is checked.
 type Damage = fn(&Storage);
@@ -104,20 +103,20 @@ fn a_medium_that_forgets_is_found_out_and_the_memo_corrected() {
 fn collecting_beside_posts_takes_nothing_that_is_wanted() {
     let dir = quick_dir();
     let storage = factory::make(dir.path()).unwrap();
-    let stop = AtomicBool::new(false);
+    let (stop, stopped) = Stop::pair();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let storage = Storage::open(dir.path()).unwrap();
-            while !stop.load(Ordering::Relaxed) {
+            while !stopped() {
                 gc(&storage, false).unwrap();
                 fsck(&storage, 2).unwrap();
             }
         });
+        let _stop = stop;
         for round in 0..rounds(1000) {
             upload_all(&storage);
             install_as(&storage, &format!("locals/r{round}"), &system("1")).unwrap();
         }
-        stop.store(true, Ordering::Relaxed);
     });
     gc(&storage, false).unwrap();
     assert_eq!(storage.names().unwrap().len(), 1);

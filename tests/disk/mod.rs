@@ -214,3 +214,21 @@ pub fn collect_objects(storage: &Path) {
         }
     }
 }
+
+/// Tells a thread to stop when dropped, so that a failed assertion ends the test instead of leaving the thread running.
+pub struct Stop(std::sync::Arc<std::sync::atomic::AtomicBool>);
+
+impl Stop {
+    /// The end that stops, and the end that asks.
+    pub fn pair() -> (Self, impl Fn() -> bool + Send + Clone) {
+        let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let asked = flag.clone();
+        (Self(flag), move || asked.load(std::sync::atomic::Ordering::Relaxed))
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
