@@ -360,6 +360,25 @@ fn the_collector_at_any_moment_between_upload_and_post() {
 }
 
 #[test]
+fn a_name_whose_revision_was_being_collected_was_refused_as_if_it_had_run() {
+    let dir = quick_dir();
+    let storage = factory::make(dir.path()).unwrap();
+    upload_all(&storage);
+    install_as(&storage, "locals/x", &system("1")).unwrap();
+    upload_all(&storage);
+    let rev = storage.dir(&name("locals/x"));
+    fs::remove_file(rev.join(".pv/progress")).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(60));
+            fs::remove_dir_all(&rev).unwrap();
+        });
+        install_as(&storage, "locals/x", &system("2")).unwrap();
+    });
+    assert_clean(&storage);
+}
+
+#[test]
 fn posts_at_once_are_installed_one_after_the_other() {
     let dir = quick_dir();
     let storage = factory::make(dir.path()).unwrap();

@@ -20,6 +20,11 @@ use crate::state::{ObjectId, Revision, State, StatePath};
 use crate::store::{Context, StoreError, TempDir, sync_folder};
 use rustix::fs::rename;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+/// How often a revision without a progress is looked at again, and how long after.
+const LOOKS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What is to be installed.
 #[derive(Debug, Clone, Copy)]
@@ -177,11 +182,18 @@ fn may_have_run(storage: &Storage, name: &RevisionName) -> Result<bool, TrailsEr
         return Ok(true);
     }
     let dir = storage.dir(name);
-    Ok(match storage.progress(name)? {
-        Some(progress) => progress.status != Status::New,
+    for _ in 0..LOOKS {
+        if let Some(progress) = storage.progress(name)? {
+            return Ok(progress.status != Status::New);
+        }
         // Without a state it cannot have run: a folder made for a commit message, an upload cut short.
-        None => dir.join(".pvr/json").exists() || dir.join(".pv/progress").exists(),
-    })
+        if !dir.join(".pvr/json").exists() && !dir.join(".pv/progress").exists() {
+            return Ok(false);
+        }
+        // A state without a progress may be one that Pantavisor's collector is removing, file by file.
+        std::thread::sleep(PAUSE);
+    }
+    Ok(true)
 }
 
 /// Makes a revision that is there the running one, and says so in it.
