@@ -12,7 +12,7 @@ use super::path::StatePath;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// The key that names the kind of a state.
@@ -21,6 +21,10 @@ pub const SPEC_KEY: &str = "#spec";
 /// The kinds that devices and the hub know (`cli.md` §5), the one to use first.
 pub const KNOWN_SPECS: [&str; 3] =
     ["pantavisor-service-system@1", "pantavisor-multi-platform@1", "pantavisor-service-embed@1"];
+
+/// Most files and folders that a state may come to. The folders of a key cost two bytes each in a state and an inode each
+/// on a disk: a document of 2 MiB could name a million of them.
+pub const MAX_FILES: usize = 65_536;
 
 /// How much is demanded of `#spec`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,10 +144,27 @@ impl State {
                 findings.push(finding(path.as_str(), why));
             }
         }
+        findings.extend(state.too_many_files());
         if findings.is_empty() {
             return Ok(state);
         }
         Err(StateError::Findings(findings))
+    }
+
+    /// What is wrong if laying the state out takes more files and folders than [`MAX_FILES`].
+    fn too_many_files(&self) -> Option<Finding> {
+        let mut folders = BTreeSet::new();
+        for path in self.entries.keys() {
+            for folder in path.folders() {
+                folders.insert(folder);
+                // Not counted to the end: there may be a million.
+                if self.entries.len() + folders.len() > MAX_FILES {
+                    let why = format!("with this key the state has more than {MAX_FILES} files and folders");
+                    return Some(finding(path.as_str(), why));
+                }
+            }
+        }
+        None
     }
 
     /// The value of `#spec`.
@@ -332,5 +353,17 @@ mod tests {
     fn a_state_that_grows_over_the_limit_when_written_out_is_refused() {
         let text = format!("{{\"#spec\":\"{}\",\"a.json\":1e3000000}}", KNOWN_SPECS[0]);
         assert!(matches!(parse(&text, Spec::Known), Err(StateError::Canonical(_))));
+    }
+
+    #[test]
+    fn a_small_document_named_a_million_folders() {
+        let mut text = format!("{{\"#spec\":\"{}\"", KNOWN_SPECS[0]);
+        for key in 0..100 {
+            text.push_str(&format!(",\"{key}/{}x\":\"{ID}\"", "a/".repeat(700)));
+        }
+        let fits = format!("{}}}", text.replacen(&"a/".repeat(700), "a/", 100));
+        text.push('}');
+        assert_eq!(keys_refused(&text).len(), 1);
+        assert!(parse(&fits, Spec::Known).is_ok());
     }
 }
