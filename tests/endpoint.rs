@@ -84,7 +84,7 @@ fn states_and_steps_are_read_as_they_are_stored() {
         for member in ["error", "reason", "hint", "request-id"] {
             assert!(error[member].as_str().is_some_and(|text| !text.is_empty()), "{member} {error}");
         }
-        assert!(server.log.text().contains(error["request-id"].as_str().unwrap()));
+        assert!(server.log().contains(error["request-id"].as_str().unwrap()));
     }
 }
 

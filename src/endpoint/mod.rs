@@ -25,6 +25,7 @@ pub mod error;
 pub mod guard;
 pub mod limits;
 pub mod log;
+mod log_queue;
 mod objects;
 mod outbox;
 pub mod public;
