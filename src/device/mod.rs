@@ -96,6 +96,10 @@ impl Device {
     pub fn open(storage: Storage, runner: Runner) -> Result<Self, DeviceError> {
         let trail_id = storage.device_id()?.unwrap_or_else(|| "local".to_owned());
         storage.sweep()?;
+        if runner == Runner::Nobody {
+            // A disk that is too full for this is no reason not to serve; the next post tries again.
+            let _ = storage.finish_switch();
+        }
         Ok(Self { storage, runner, trail_id, reclaimable: Mutex::default() })
     }
 

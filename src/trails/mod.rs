@@ -27,6 +27,7 @@
 mod boot;
 mod build;
 mod check;
+mod current;
 mod error;
 pub mod factory;
 mod fsck;
