@@ -17,7 +17,7 @@ use super::error::{InstallError, TrailsError};
 use super::name::RevisionName;
 use super::place::{discard, place, undo};
 use super::progress::Status;
-use super::{Storage, current};
+use super::{Storage, current, room};
 use crate::state::{ObjectId, Revision, State, StatePath};
 use crate::store::StoreError;
 use std::time::Duration;
@@ -123,7 +123,10 @@ fn put(
     mut installed: Installed,
     ids: &[ObjectId],
 ) -> Result<Installed, InstallError> {
+    let room = room::reserve(storage, job)?;
     let built = build(storage, job)?;
+    // It is on the disk now, which counts it itself.
+    drop(room);
     (installed.linked, installed.json, installed.copied) = (built.linked, built.json, built.copied);
     let Some(placed) = place(storage, &built, name, installed.outcome == Outcome::Replaced)? else {
         return Err(InstallError::Exists { rev: job.rev.clone() });

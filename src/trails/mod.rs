@@ -37,6 +37,7 @@ mod name;
 mod place;
 mod progress;
 mod read;
+mod room;
 mod sweep;
 
 pub use boot::BootLoader;
