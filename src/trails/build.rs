@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 /// How often an object is looked for again that others remove and bring back.
 const TRIES: usize = 16;
 
+/// The folder in a revision for links to the objects that are copied.
+pub(super) const BINDS: &str = ".pvr/bind";
+
 /// A revision that is whole and has no name yet.
 #[derive(Debug)]
 pub(super) struct Built {
@@ -76,11 +79,11 @@ pub(super) fn build(storage: &Storage, job: &Install<'_>) -> Result<Built, Insta
         }
     }
     if !binds.is_empty() {
-        folder(&root.join(".pvr/bind"))?;
+        folder(&root.join(BINDS))?;
     }
     for (id, key) in &binds {
         // A copy doesn't keep its object: Pantavisor's collector would take it, and a clone would miss it.
-        let path = root.join(".pvr/bind").join(id.to_string());
+        let path = root.join(BINDS).join(id.to_string());
         link_object(storage, key, id, &path)?;
         links.push((*key, id, path));
     }

@@ -30,6 +30,7 @@ mod check;
 mod current;
 mod error;
 pub mod factory;
+mod finding;
 mod fsck;
 mod gc;
 mod install;
@@ -42,7 +43,8 @@ mod sweep;
 
 pub use boot::BootLoader;
 pub use error::{InstallError, TrailsError};
-pub use fsck::{Finding, Kind, Report as FsckReport, fsck};
+pub use finding::{Finding, Kind};
+pub use fsck::{Report as FsckReport, fsck};
 pub use gc::{Kept, RemovedObject, RemovedRevision, Report as GcReport, Rollbacks, gc, gc_keeping, would_collect};
 pub use install::{Install, Installed, Outcome, install, missing};
 pub use name::RevisionName;
