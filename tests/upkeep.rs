@@ -126,7 +126,7 @@ fn what_cannot_be_read_is_a_finding_and_the_rest_is_checked() {
             assert!(given.success());
             command.uid(65534).gid(65534);
         }
-        fs::set_permissions(storage.root().join(path), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(storage.root().join(path), fs::Permissions::from_mode(0o0)).unwrap();
         let output = command.output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         fs::set_permissions(storage.root().join(path), fs::Permissions::from_mode(0o755)).unwrap();
