@@ -30,6 +30,13 @@ fn help_kept_exit_codes_and_environment_to_itself() {
 }
 
 #[test]
+fn help_promised_that_a_revision_may_be_a_number() {
+    let output = agent::run(&["pvr", "post", "--help"]);
+    let help = text(&output).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("--rev <REV> Name of the revision: locals/<name>; -1 leaves it to the device"), "{help}");
+}
+
+#[test]
 fn a_taken_port_was_named_without_a_way_out() {
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

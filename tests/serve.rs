@@ -18,8 +18,12 @@ struct Process {
 
 /// Starts the program in `dir` and reads what it prints until it listens.
 fn serve(dir: &Path, args: &[&str], env: &[(&str, &str)]) -> Process {
+    serve_logging_to(Stdio::null(), dir, args, env)
+}
+
+fn serve_logging_to(log: Stdio, dir: &Path, args: &[&str], env: &[(&str, &str)]) -> Process {
     let mut command = program::command();
-    command.arg("serve").args(args).current_dir(dir).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.arg("serve").args(args).current_dir(dir).stdout(Stdio::piped()).stderr(log);
     command.env_remove("PVR_AGENT_LISTEN").env_remove("PVR_AGENT_PORT").envs(env.iter().copied());
     let mut child = command.spawn().unwrap();
     let mut lines = Vec::new();
@@ -55,6 +59,18 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A pipe takes 64 KiB, some 600 lines: after those, whoever wrote the next one stood still, and with it the server.
+#[test]
+fn a_log_that_nobody_reads_stops_no_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_nobody_reads, log) = std::io::pipe().unwrap();
+    let process = serve_logging_to(log.into(), dir.path(), &["--port", "0"], &[]);
+    let mut client = Client::connect(process.address);
+    for _ in 0..3_000 {
+        assert_eq!(client.request("GET", "steps/0/progress", &[], b"").status, 200);
     }
 }
 
@@ -186,4 +202,34 @@ fn eight_readers_of_a_large_state_each_had_it_in_memory_twice() {
     // 0.8 MiB of text are some 25 as a tree. One is in memory for readers, and one for a post.
     let peak = process.memory("VmHWM");
     assert!(peak.is_none_or(|peak| peak < 80 << 10), "{peak:?} KiB");
+}
+
+#[test]
+fn a_variable_that_a_flag_overrides_kept_the_server_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    make_storage(&dir.path().join("pvroot"));
+    let bad = [("PVR_AGENT_PORT", "http"), ("PVR_AGENT_LISTEN", "nowhere")];
+    let process = serve(dir.path(), &["--port", "0", "--listen", "127.0.0.1"], &bad);
+    assert_eq!(Client::connect(process.address).request("GET", "json", &[], b"").status, 200);
+    drop(process);
+    // What no flag overrides has to make sense.
+    for (args, variable) in [(["--port", "0"], bad[1]), (["--listen", "127.0.0.1"], bad[0])] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pvr-agent"));
+        let output = command.arg("serve").args(args).envs([variable]).current_dir(dir.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{variable:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(&format!("'{}' cannot be used", variable.1)), "{said}");
+    }
+}
+
+#[test]
+fn a_port_that_was_taken_left_a_storage_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pvr-agent"));
+    let output = command.args(["serve", "--port", &port]).current_dir(dir.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && said.contains("choose a port with --port"), "{said}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
