@@ -43,7 +43,7 @@ mod upload;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -55,6 +55,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::device::{Device, DeviceError};
+use crate::store::clock;
 use body::{BodyReader, BoxError};
 use error::ApiError;
 pub use guard::{Arrival, Base, Hosts};
@@ -88,7 +89,7 @@ impl Endpoint {
     /// Answers for `device`. `warnings` is what `status` says besides.
     pub fn new(device: Device, limits: Limits, hosts: Hosts, log: Log, warnings: Vec<String>) -> Self {
         let device = Arc::new(device);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = clock::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mixed =
             now.as_secs().wrapping_mul(1_000_003) ^ u64::from(now.subsec_nanos()) ^ u64::from(std::process::id());
         Self {

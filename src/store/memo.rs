@@ -8,6 +8,7 @@
 //! A line is written only for bytes that have been made durable: after a power cut the memo must not vouch for
 //! a file of the right size that has lost its content.
 
+use super::clock;
 use super::error::is_full;
 use crate::state::ObjectId;
 use std::collections::HashMap;
@@ -36,8 +37,8 @@ impl Stamp {
         Self {
             ino: meta.ino(),
             size: meta.size(),
-            mtime: (meta.mtime(), nanos(meta.mtime_nsec())),
-            ctime: (meta.ctime(), nanos(meta.ctime_nsec())),
+            mtime: (clock::file_seconds(meta.mtime()), nanos(meta.mtime_nsec())),
+            ctime: (clock::file_seconds(meta.ctime()), nanos(meta.ctime_nsec())),
         }
     }
 

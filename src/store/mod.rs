@@ -46,6 +46,7 @@
 //! respected by anybody else: every look at a name is repeated when the name changes under it.
 
 mod caps;
+pub mod clock;
 mod durable;
 mod error;
 mod hash;

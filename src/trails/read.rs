@@ -6,7 +6,7 @@ use super::error::TrailsError;
 use super::name::RevisionName;
 use super::progress::Progress;
 use crate::state::{Spec, State};
-use crate::store::{Absent, Context, StoreError};
+use crate::store::{Absent, Context, StoreError, clock};
 use rustix::fs::{Mode, OFlags, open};
 use std::fs::{self, File};
 use std::io::Read;
@@ -120,7 +120,7 @@ impl Storage {
         let Some(meta) = fs::symlink_metadata(&dir).absent_ok().on("look at", &dir)? else {
             return Ok(None);
         };
-        let date = meta.modified().on("look at", &dir)?;
+        let date = clock::modified(&meta);
         Ok(Some(StepInfo {
             name: name.clone(),
             date,
