@@ -84,7 +84,8 @@ for registry in "$CARGO_HOME"/registry/src/*; do places+=("$registry=/crates"); 
 flags="'-Cforce-unwind-tables=no'"
 for place in "${places[@]}"; do flags+=", '--remap-path-prefix=$place'"; done
 
-rows=() failed=0
+
+settings=()
 for target in $wanted; do
     if [ -n "${source:-}" ] && ! ready "$target"; then
         timeout 120 rustup target add "$target" >&2 && ready "$target" || {
@@ -94,14 +95,20 @@ for target in $wanted; do
     fi
     own=$flags
     case $target in mips*) own+=", '-Clink-arg=-Wl,-T,cross/mips.ld'" ;; esac
-    "$zig/bin/cargo-zigbuild" zigbuild --locked --profile device --bin pvr-agent --target "$target" \
-        --no-default-features --features "$features" --config "target.$target.rustflags=[$own]" "${build_std[@]}"
+    settings+=(--config "target.$target.rustflags=[$own]")
+done
+[ -z "${CROSS_SYMBOLS:-}" ] || settings+=(--config 'profile.device.strip=false')
+cargo-zigbuild zigbuild --locked --profile device --bin pvr-agent "${all[@]}" \
+    --no-default-features --features "$features" "${settings[@]}" "${build_std[@]}"
+
+rows=() failed=0
+for target in $wanted; do
     out=${CROSS_OUT:-cross/out}/$target
     mkdir -p "$out"
     cp "$work/$target/device/pvr-agent" "$out/pvr-agent"
     bytes=$(stat -c %s "$out/pvr-agent")
     limit=$(awk -v target="$target" -v column=$column '$1 == target { print $column }' cross/limits.txt)
-    [ "$bytes" -le "$limit" ] && verdict="" || { verdict=" TOO LARGE" failed=1; }
+    [ "$bytes" -le "$limit" ] || [ -n "${CROSS_SYMBOLS:-}" ] && verdict="" || { verdict=" TOO LARGE" failed=1; }
     sum=$(sha256sum "$out/pvr-agent")
     rows+=("$(printf '%-31s %9d %9d  %s%s' "$target" "$bytes" "$limit" "${sum%% *}" "$verdict")")
 done

@@ -214,7 +214,7 @@ fn a_variable_that_a_flag_overrides_kept_the_server_from_starting() {
     drop(process);
     // What no flag overrides has to make sense.
     for (args, variable) in [(["--port", "0"], bad[1]), (["--listen", "127.0.0.1"], bad[0])] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pvr-agent"));
+        let mut command = program::command();
         let output = command.arg("serve").args(args).envs([variable]).current_dir(dir.path()).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{variable:?}");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -227,7 +227,7 @@ fn a_port_that_was_taken_left_a_storage_behind() {
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pvr-agent"));
+    let mut command = program::command();
     let output = command.args(["serve", "--port", &port]).current_dir(dir.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(2) && said.contains("choose a port with --port"), "{said}");
