@@ -17,8 +17,12 @@ struct Process {
 
 /// Starts the program in `dir` and reads what it prints until it listens.
 fn serve(dir: &Path, args: &[&str], env: &[(&str, &str)]) -> Process {
+    serve_logging_to(Stdio::null(), dir, args, env)
+}
+
+fn serve_logging_to(log: Stdio, dir: &Path, args: &[&str], env: &[(&str, &str)]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pvr-agent"));
-    command.arg("serve").args(args).current_dir(dir).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.arg("serve").args(args).current_dir(dir).stdout(Stdio::piped()).stderr(log);
     command.env_remove("PVR_AGENT_LISTEN").env_remove("PVR_AGENT_PORT").envs(env.iter().copied());
     let mut child = command.spawn().unwrap();
     let mut lines = Vec::new();
@@ -51,6 +55,18 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A pipe takes 64 KiB, some 600 lines: after those, whoever wrote the next one stood still, and with it the server.
+#[test]
+fn a_log_that_nobody_reads_stops_no_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_nobody_reads, log) = std::io::pipe().unwrap();
+    let process = serve_logging_to(log.into(), dir.path(), &["--port", "0"], &[]);
+    let mut client = Client::connect(process.address);
+    for _ in 0..3_000 {
+        assert_eq!(client.request("GET", "steps/0/progress", &[], b"").status, 200);
     }
 }
 

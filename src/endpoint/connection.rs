@@ -21,6 +21,7 @@ use super::Endpoint;
 use super::connections::{Admitted, Connection, Phase};
 use super::guard::Arrival;
 use super::limits::Limits;
+use super::outbox::Outbox;
 use super::reply::Reply;
 use super::stop::{Stopping, either};
 use super::timed_io::TimedIo;
@@ -46,14 +47,20 @@ pub async fn serve(stream: TcpStream, admitted: Admitted, endpoint: Arc<Endpoint
     let connection = Arc::clone(&admitted.0);
     let limits = endpoint.limits().clone();
     let local = stream.local_addr().ok();
-    let io = TokioIo::new(TimedIo::new(stream, Arc::clone(&connection), &limits));
+    let outbox = Arc::new(Outbox::default());
+    let io = TokioIo::new(TimedIo::new(stream, Arc::clone(&connection), Arc::clone(&outbox), &limits));
     let service = {
         let connection = Arc::clone(&connection);
         service_fn(move |request: Request<Incoming>| -> Answering {
             let begun = connection.begin();
             let endpoint = Arc::clone(&endpoint);
-            let arrival =
-                Arrival { scheme: "http", local, peer: Some(connection.peer()), two_lengths: begun.two_lengths };
+            let arrival = Arrival {
+                scheme: "http",
+                local,
+                peer: Some(connection.peer()),
+                two_lengths: begun.two_lengths,
+                outbox: Some(Arc::clone(&outbox)),
+            };
             Box::pin(async move {
                 let reply = match begun.over_share {
                     true => endpoint.refuse_share(&arrival),
@@ -70,6 +77,8 @@ pub async fn serve(stream: TcpStream, admitted: Admitted, endpoint: Arc<Endpoint
         .max_headers(limits.head_lines)
         .max_header_size(limits.head_bytes)
         .max_buf_size(BUFFER)
+        // Gathered, never copied: the outbox knows what it sends by its address.
+        .writev(true)
         .serve_connection(io, service);
 
     let end = {

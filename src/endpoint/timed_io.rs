@@ -4,10 +4,10 @@
 //! the connection's task and the body's reader time it. Writing has: a peer that doesn't take its answer at the
 //! minimum rate loses the connection.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,11 +16,13 @@ use tokio::time::{Sleep, sleep};
 
 use super::connections::{Connection, Head};
 use super::limits::{Allowance, Limits};
+use super::outbox::{Outbox, is_stand_in};
 
 /// See the module.
 pub struct TimedIo {
     stream: TcpStream,
     connection: Arc<Connection>,
+    outbox: Arc<Outbox>,
     scan: HeadScan,
     allowance: Allowance,
     blocked: Option<(Instant, Pin<Box<Sleep>>)>,
@@ -28,9 +30,9 @@ pub struct TimedIo {
 
 impl TimedIo {
     /// Wraps `stream`.
-    pub fn new(stream: TcpStream, connection: Arc<Connection>, limits: &Limits) -> Self {
+    pub fn new(stream: TcpStream, connection: Arc<Connection>, outbox: Arc<Outbox>, limits: &Limits) -> Self {
         let allowance = Allowance::new(limits);
-        Self { stream, connection, scan: HeadScan::default(), allowance, blocked: None }
+        Self { stream, connection, outbox, scan: HeadScan::default(), allowance, blocked: None }
     }
 
     /// The stream alone.
@@ -49,6 +51,23 @@ impl TimedIo {
         }
     }
 
+    /// Writes what comes first: bytes as they are, or what the outbox has in the place of stand-ins.
+    fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let plain = bufs.iter().take_while(|buf| !is_stand_in(buf)).count();
+        let (plain, rest) = bufs.split_at(plain);
+        let room = match rest.first() {
+            Some(stand_in) if plain.iter().all(|buf| buf.is_empty()) => stand_in.len(),
+            _ => return Pin::new(&mut self.stream).poll_write_vectored(cx, plain),
+        };
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.outbox.try_send(&self.stream, room) {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
     fn written(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match result {
             Poll::Ready(Ok(n)) => {
@@ -62,7 +81,7 @@ impl TimedIo {
                 self.connection.blocked();
                 let wait = self.allowance.next_wait();
                 let (_, timer) = self.blocked.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(wait))));
-                timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+                timer.as_mut().poll(cx).map(|()| Err(ErrorKind::TimedOut.into()))
             }
         }
     }
@@ -83,7 +102,7 @@ impl AsyncRead for TimedIo {
 
 impl AsyncWrite for TimedIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let result = self.poll_send(cx, &[io::IoSlice::new(buf)]);
         self.written(cx, result)
     }
 
@@ -92,7 +111,7 @@ impl AsyncWrite for TimedIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let result = self.poll_send(cx, bufs);
         self.written(cx, result)
     }
 
