@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::log_queue::LogQueue;
-use crate::state::escape;
+use crate::state::{escape, escape_text};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,7 +137,7 @@ impl Log {
                 );
                 if let Some(cause) = request.cause {
                     line.push_str(": ");
-                    line.push_str(&escape(&one_line(cause)));
+                    line.push_str(&escape_text(&one_line(cause)));
                 }
                 self.queue.line(&line);
             }
@@ -159,7 +159,7 @@ impl Log {
 fn note_line(format: Format, level: Level, message: &str) -> String {
     let time = rfc3339(SystemTime::now());
     match format {
-        Format::Text => format!("{time} {} {}", level.word(), escape(&one_line(message))),
+        Format::Text => format!("{time} {} {}", level.word(), escape_text(&one_line(message))),
         Format::Json => json_line(&Line {
             time,
             level,

@@ -30,6 +30,7 @@ mod objects;
 mod outbox;
 pub mod public;
 mod publish;
+mod refusal;
 mod remote;
 pub mod reply;
 pub mod route;
