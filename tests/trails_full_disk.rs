@@ -7,8 +7,8 @@ mod disk;
 
 use disk::*;
 use pvr_agent::state::{Revision, State};
-use pvr_agent::store::Capabilities;
-use pvr_agent::trails::{Install, InstallError, Storage, factory, install};
+use pvr_agent::store::{Capabilities, StoreError};
+use pvr_agent::trails::{Install, InstallError, Storage, TrailsError, factory, install};
 use rustix::fs::{StatVfs, statvfs};
 use std::collections::BTreeMap;
 use std::fs;
@@ -157,4 +157,60 @@ fn a_memo_that_cannot_be_written_costs_a_hashing_and_nothing_else() {
     let (id, _) = upload(&store, b"hello").unwrap();
     assert_eq!(store.intact(&id).unwrap(), Some(5));
     assert_eq!(store_in(mount.path(), None).intact(&id).unwrap(), Some(5));
+}
+
+#[test]
+fn copies_and_json_were_written_into_what_is_left_free_for_others() {
+    for (what, state) in [
+        ("a copy", state(&[("app/etc.bind", &[7; 300_000])], &[])),
+        ("JSON", state(&[("app/data", b"x")], &[("app/run.json", &format!("\"{}\"", "x".repeat(300_000)))])),
+    ] {
+        let Some(mount) = Mount::tmpfs("size=16m") else { return };
+        let storage = factory::make(&mount.path().join("storage")).unwrap();
+        upload(storage.store(), &[7; 300_000]).unwrap();
+        upload(storage.store(), b"x").unwrap();
+        let ballast = mount.path().join("ballast");
+        let room = storage.store().space().unwrap().available();
+        fs::write(&ballast, vec![0; room as usize - 200_000]).unwrap();
+        let before = kept(storage.root(), 0);
+        let refused = install_as(&storage, "locals/x", &state).unwrap_err();
+        let no_space = matches!(&refused, InstallError::Trails(TrailsError::Store(StoreError::NoSpace { .. })));
+        assert!(no_space && refused.is_full(), "{what}: {refused}");
+        assert_eq!(kept(storage.root(), 0), before, "{what}");
+        assert_eq!(storage.store().space().unwrap().promised, 0, "{what}");
+        fs::File::options().write(true).open(&ballast).unwrap().set_len(room - 700_000).unwrap();
+        install_as(&storage, "locals/x", &state).unwrap();
+        assert_eq!(storage.store().space().unwrap().promised, 0, "{what}");
+        assert_clean(&storage);
+    }
+}
+
+#[test]
+fn a_revision_of_more_files_than_there_are_inodes_was_begun() {
+    let texts: Vec<_> = (0..50).map(|i| (format!("app/{i}/x.json"), i.to_string())).collect();
+    let json: Vec<_> = texts.iter().map(|(key, text)| (key.as_str(), text.as_str())).collect();
+    let state = state(&[], &json);
+    for (left, reached) in [(20, "refused"), (99, "refused"), (130, "done")] {
+        let Some(mount) = Mount::tmpfs("size=16m,nr_inodes=2000") else { return };
+        let storage = factory::make(&mount.path().join("storage")).unwrap();
+        assert_clean(&storage);
+        let before = kept(storage.root(), 0);
+        let now = limits(&mount);
+        mount.remount(&format!("size=16m,nr_inodes={}", now.f_files - now.f_ffree + left));
+        match install_as(&storage, "locals/x", &state) {
+            Ok(_) => assert_eq!(reached, "done", "{left}"),
+            Err(e) => {
+                assert_eq!(reached, "refused", "{left}: {e}");
+                let counted = matches!(
+                    &e,
+                    InstallError::Trails(TrailsError::Store(StoreError::NoInodes { wanted, available, .. }))
+                        if *available == left && (101..=120).contains(wanted)
+                );
+                assert!(counted && e.is_full(), "{left}: {e}");
+                assert_eq!(kept(storage.root(), 0), before, "{left}");
+            }
+        }
+        mount.remount("size=16m,nr_inodes=2000");
+        assert_clean(&storage);
+    }
 }

@@ -5,16 +5,18 @@ mod disk;
 use disk::system::*;
 use disk::*;
 use pvr_agent::store::Stored;
-use pvr_agent::trails::{Kind, Rollbacks, Storage, factory, fsck, gc, gc_keeping};
+use pvr_agent::trails::{Kind, Outcome, Rollbacks, Storage, factory, fsck, gc, gc_keeping};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 /// What is done to a storage before it is checked.
 type Damage = fn(&Storage);
 
 #[test]
 fn fsck_finds_each_kind_of_damage_and_names_its_place() {
-    let damages: [(Kind, &str, Damage); 17] = [
+    let damages: [(Kind, &str, Damage); 22] = [
         (Kind::ObjectContent, "objects/", |s| {
             let path = s.store().path(&id_of(ROOT));
             let bytes = fs::read(&path).unwrap();
@@ -40,6 +42,16 @@ fn fsck_finds_each_kind_of_damage_and_names_its_place() {
         (Kind::FileUnknown, "trails/locals/x/app/extra", |s| write(s, "app/extra", b"")),
         (Kind::FileUnknown, "trails/locals/stray", |s| fs::write(s.trails_dir().join("locals/stray"), b"").unwrap()),
         (Kind::FileUnknown, "trails/7", |s| symlink("0", s.trails_dir().join("7")).unwrap()),
+        (Kind::FileUnknown, "trails/9", |s| fs::create_dir(s.trails_dir().join("9")).unwrap()),
+        (Kind::FileUnknown, "trails/locals/empty", |s| {
+            fs::create_dir_all(s.trails_dir().join("locals/empty/sub")).unwrap();
+        }),
+        (Kind::FileMissing, "trails/locals/x/.pvr/bind/", |s| remove(s, &bind())),
+        (Kind::FileInode, "trails/locals/x/.pvr/bind/", |s| {
+            remove(s, &bind());
+            write(s, &bind(), BIND);
+        }),
+        (Kind::FileUnknown, "trails/locals/x/.pvr/bind/x", |s| write(s, ".pvr/bind/x", b"")),
         (Kind::CurrentInvalid, "trails/current", |s| make_current(s, "99")),
         (Kind::Debris, ".pvr-agent/tmp/x", |s| fs::create_dir(s.store().agent().join("tmp/x")).unwrap()),
     ];
@@ -52,6 +64,79 @@ fn fsck_finds_each_kind_of_damage_and_names_its_place() {
         damage(&storage);
         let found = kinds(&storage);
         assert!(found.len() == 1 && found[0].0 == kind && found[0].1.starts_with(path), "{kind:?} {path}: {found:?}");
+    }
+}
+
+/// Where a revision keeps the object of its copy.
+fn bind() -> String {
+    format!(".pvr/bind/{}", id_of(BIND))
+}
+
+#[test]
+fn links_that_keep_the_objects_of_copies_were_not_looked_at() {
+    let dir = quick_dir();
+    let storage = factory::make(dir.path()).unwrap();
+    upload_all(&storage);
+    install_as(&storage, "locals/x", &system("1")).unwrap();
+    remove(&storage, &bind());
+    write(&storage, &bind(), &BIND.to_ascii_uppercase());
+    let file = format!("trails/locals/x/{}", bind());
+    assert_eq!(kinds(&storage), [(Kind::FileInode, file.clone()), (Kind::FileContent, file)]);
+    // The same state once more puts them right, as long as it never ran.
+    for damage in [
+        |s: &Storage| remove(s, &bind()),
+        |s: &Storage| {
+            fs::remove_dir_all(s.dir(&name("locals/x")).join(".pvr/bind")).unwrap();
+        },
+    ] {
+        damage(&storage);
+        upload_all(&storage);
+        assert_eq!(install_as(&storage, "locals/x", &system("1")).unwrap().outcome, Outcome::Replaced);
+        assert_clean(&storage);
+    }
+}
+
+/// One file that could not be read ended the check with exit code 2 and no report.
+#[test]
+fn what_cannot_be_read_is_a_finding_and_the_rest_is_checked() {
+    let object = format!("objects/{}", id_of(ROOT));
+    // What is closed, and whether the stray file in locals/x can be told.
+    for (path, stray) in [
+        ("trails/locals/x/app/run.json", true),
+        ("trails/locals/x/.pvr/json", false),
+        ("trails/locals/x/app", false),
+        ("trails/0", true),
+        (&object, true),
+    ] {
+        // Not in a folder that only its owner enters.
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let storage = factory::make(&dir.path().join("s")).unwrap();
+        upload_all(&storage);
+        install_as(&storage, "locals/x", &system("1")).unwrap();
+        write(&storage, "app/extra", b"");
+        make_current(&storage, "99");
+        let program = dir.path().join("pvr-agent");
+        fs::copy(env!("CARGO_BIN_EXE_pvr-agent"), &program).unwrap();
+        let mut command = Command::new(program);
+        command.args(["fsck", "--json", "--storage"]).arg(storage.root());
+        if rustix::process::geteuid().is_root() {
+            // Root reads everything.
+            let given = Command::new("chown").args(["-R", "65534:65534"]).arg(storage.root()).status().unwrap();
+            assert!(given.success());
+            command.uid(65534).gid(65534);
+        }
+        fs::set_permissions(storage.root().join(path), fs::Permissions::from_mode(0o0)).unwrap();
+        let output = command.output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        fs::set_permissions(storage.root().join(path), fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{path}: {out}{err}");
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let found: Vec<_> = report["findings"].as_array().unwrap().iter().map(|f| (&f["kind"], &f["path"])).collect();
+        let has = |kind: &str, path: &str| found.iter().any(|(k, p)| **k == kind && **p == path);
+        assert!(has("unreadable", path) && has("current-invalid", "trails/current"), "{path}: {out}");
+        assert_eq!(has("file-unknown", "trails/locals/x/app/extra"), stray, "{path}: {out}");
+        assert_eq!(found.len(), 2 + usize::from(stray), "{path}: {out}");
     }
 }
 

@@ -63,19 +63,24 @@ enum LogFormat {
 /// Serves until a signal ends it.
 pub fn run(args: Args) -> Result<ExitCode> {
     let json = super::limits::json()?;
-    let storage = open_storage(args.storage.as_deref())?.with_json_limits(json);
     let runner = Runner::detect();
-    let root = storage.root().to_owned();
-    let device = Device::open(storage, runner)?;
+    let open = |storage: Storage| Device::open(storage.with_json_limits(json), runner);
+    let there = storage_that_is_there(args.storage.as_deref())?.map(open).transpose()?;
     let log = Log::stderr(match args.log_format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     })
     .context("start the thread that writes the log")?;
 
-    let settings = settings(&args, &device, &log)?;
+    let settings = settings(&args, there.as_ref(), &log)?;
     let wanted = settings.listen.address();
     let listener = TcpListener::bind(wanted).map_err(|error| cannot_listen(wanted, &error))?;
+    // Only now: a storage to try things with is of no use to who cannot listen.
+    let device = match there {
+        Some(device) => device,
+        None => open(make_storage()?)?,
+    };
+    let root = device.storage().root().to_owned();
     let address = listener.local_addr().context("ask for the address of the listener")?;
     let mut warnings = Vec::new();
     if !address.ip().to_canonical().is_loopback() {
@@ -106,15 +111,19 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
 }
 
-/// The storage that is named, or the device's, or one to try things with.
-fn open_storage(named: Option<&Path>) -> Result<Storage> {
-    if let Some(path) = named {
-        return Ok(Storage::open(path)?);
-    }
+/// The storage that is named, or the device's, or the one that was made to try things with.
+fn storage_that_is_there(named: Option<&Path>) -> Result<Option<Storage>> {
     let usual = Storage::usual_place();
-    if usual.join("trails").is_dir() {
-        return Ok(Storage::open(&usual)?);
+    match named {
+        Some(path) => Ok(Some(Storage::open(path)?)),
+        None if usual.join("trails").is_dir() => Ok(Some(Storage::open(&usual)?)),
+        None => Ok(None),
     }
+}
+
+/// One to try things with.
+fn make_storage() -> Result<Storage> {
+    let usual = Storage::usual_place();
     factory::make(&usual).with_context(|| format!("make a storage in '{}'", escape(&usual.to_string_lossy())))
 }
 
@@ -127,29 +136,32 @@ struct Settings {
 
 /// Flag, environment, file; each value by itself. What the state says is somebody's post: a mistake there must
 /// not keep the endpoint, which is how it would be mended, from starting.
-fn settings(args: &Args, device: &Device, log: &Log) -> Result<Settings> {
+fn settings(args: &Args, device: Option<&Device>, log: &Log) -> Result<Settings> {
     const FLAGS: &str = "the command line";
     const ENV: &str = "the environment";
-    let env = |name: &str| std::env::var(name).ok();
-    let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let flags = Listen::from_texts(FLAGS, args.listen.as_deref(), args.port.as_deref())?.with_tls(
         FLAGS,
         args.tls_cert.clone(),
         args.tls_key.clone(),
     )?;
-    let (address, port) = (env("PVR_AGENT_LISTEN"), env("PVR_AGENT_PORT"));
-    let env = Listen::from_texts(ENV, address.as_deref(), port.as_deref())?.with_tls(
-        ENV,
-        path("PVR_AGENT_TLS_CERT"),
-        path("PVR_AGENT_TLS_KEY"),
-    )?;
+    let decided = |listen: &Listen| listen.tls.is_some() || args.tls_self_signed.is_some();
+    // What a flag overrides is not even read, so it need not make sense.
+    let env = |name: &str, overridden: bool| if overridden { None } else { std::env::var(name).ok() };
+    let path = |name: &str| if decided(&flags) { None } else { std::env::var_os(name).map(PathBuf::from) };
+    let address = env("PVR_AGENT_LISTEN", flags.address.is_some());
+    let port = env("PVR_AGENT_PORT", flags.port.is_some());
+    let (cert, key) = (path("PVR_AGENT_TLS_CERT"), path("PVR_AGENT_TLS_KEY"));
+    let env = Listen::from_texts(ENV, address.as_deref(), port.as_deref())?.with_tls(ENV, cert, key)?;
     let first = flags.or(env);
     if let Some(file) = &args.config {
         let named = Listen::from_file(file)?;
         let named = named.with_context(|| format!("'{}' does not exist", escape(&file.to_string_lossy())))?;
         return Ok(Settings { listen: first.or(named), tls_is_posted: false });
     }
-    let running = device.running_file(STATE_KEY, 64 * 1024);
+    if first.address.is_some() && first.port.is_some() && decided(&first) {
+        return Ok(Settings { listen: first, tls_is_posted: false });
+    }
+    let running = device.map_or(Ok(None), |device| device.running_file(STATE_KEY, 64 * 1024));
     let running = match running {
         Ok(Some(RunningFile::Json(value))) => Listen::from_value(STATE_KEY, &value).map_err(|e| e.to_string()),
         Ok(Some(RunningFile::Bytes(bytes))) => Listen::from_bytes(STATE_KEY, &bytes).map_err(|e| e.to_string()),

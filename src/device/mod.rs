@@ -85,7 +85,7 @@ pub struct Status {
     pub backend: &'static str,
     /// Bytes.
     pub space: Space,
-    /// Bytes that a collector would set free, as of at most [`RECLAIMABLE_FOR`] ago; `None`: nobody could look yet.
+    /// Bytes that a collector would set free, as of at most [`RECLAIMABLE_FOR`] ago; `None`: nobody could look since.
     pub reclaimable: Option<u64>,
     /// A revision on its way.
     pub update: Option<String>,
@@ -96,6 +96,10 @@ impl Device {
     pub fn open(storage: Storage, runner: Runner) -> Result<Self, DeviceError> {
         let trail_id = storage.device_id()?.unwrap_or_else(|| "local".to_owned());
         storage.sweep()?;
+        if runner == Runner::Nobody {
+            // A disk that is too full for this is no reason not to serve; the next post tries again.
+            let _ = storage.finish_switch();
+        }
         Ok(Self { storage, runner, trail_id, reclaimable: Mutex::default() })
     }
 
@@ -267,16 +271,14 @@ impl Device {
     }
 
     /// What a collection would set free. Finding out reads every state and wants the storage for itself, so it is
-    /// remembered for a while and left alone while others are at work.
+    /// remembered for a while and left alone while others are at work. What is older than that is not said any more.
     fn reclaimable(&self) -> Result<Option<u64>, DeviceError> {
         let mut known = self.reclaimable.lock().unwrap_or_else(PoisonError::into_inner);
         if known.is_some_and(|(when, _)| when.elapsed() < RECLAIMABLE_FOR) {
             return Ok(known.map(|(_, bytes)| bytes));
         }
         // A storage that cannot be collected has nothing to set free, and a status all the same.
-        if let Ok(Some(report)) = would_collect(&self.storage) {
-            *known = Some((Instant::now(), report.bytes));
-        }
+        *known = would_collect(&self.storage).ok().flatten().map(|report| (Instant::now(), report.bytes));
         Ok(known.map(|(_, bytes)| bytes))
     }
 }
@@ -306,4 +308,24 @@ fn read(file: &File, limit: u64) -> Result<Vec<u8>, DeviceError> {
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes).map_err(DeviceError::failed)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storage_that_was_busy_for_long_said_what_had_been_reclaimable_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = crate::trails::factory::make(dir.path()).unwrap();
+        let device = Device::open(storage.clone(), Runner::Nobody).unwrap();
+        let busy = storage.store().lock_shared().unwrap();
+        let age = |by: Duration| *device.reclaimable.lock().unwrap() = Instant::now().checked_sub(by).map(|at| (at, 5));
+        age(Duration::ZERO);
+        assert_eq!(device.reclaimable().unwrap(), Some(5));
+        age(RECLAIMABLE_FOR);
+        assert_eq!(device.reclaimable().unwrap(), None);
+        drop(busy);
+        assert_eq!(device.reclaimable().unwrap(), Some(0));
+    }
 }

@@ -36,7 +36,7 @@ struct Space {
     free: u64,
     /// Never given to uploads.
     reserved: u64,
-    /// What a collection would set free; null while nobody could look.
+    /// What a collection would set free; null while nobody can look.
     reclaimable: Option<u64>,
 }
 

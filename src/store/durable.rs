@@ -25,6 +25,8 @@ pub(crate) fn files(caps: Capabilities, files: &[&File], at: &Path) -> Result<()
 
 /// Makes the names in a folder durable.
 pub(crate) fn folder(path: &Path) -> Result<(), StoreError> {
+    #[cfg(test)]
+    super::moment::reached(path).on("make durable", path)?;
     let fd = open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).on("open", path)?;
     match fsync(&fd) {
         // Some file systems have nothing to do for a folder and say so like this.

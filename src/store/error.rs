@@ -34,6 +34,20 @@ pub enum StoreError {
         /// How many bytes are free, without the reserve and what is promised to others.
         available: u64,
     },
+    /// Fewer files can be made than somebody needs.
+    #[error(
+        "no room for {wanted} files and folders in {}: {available} inodes are free\n\
+         pvr-agent gc removes what no revision needs, and with --rollbacks N all but N rollback points",
+        Shown(path)
+    )]
+    NoInodes {
+        /// The folder of the objects.
+        path: PathBuf,
+        /// How many files and folders are to be made.
+        wanted: u64,
+        /// How many inodes are free.
+        available: u64,
+    },
     /// The bytes are not those that the name promises.
     #[error("the bytes sent as object {want} have the sha256 {got}")]
     WrongHash {
@@ -89,7 +103,7 @@ impl StoreError {
     /// Whether a full disk, a quota or the reserve is the cause: nothing is wrong with what was asked.
     pub fn is_full(&self) -> bool {
         match self {
-            Self::NoSpace { .. } => true,
+            Self::NoSpace { .. } | Self::NoInodes { .. } => true,
             Self::Io { source, .. } => is_full(source),
             _ => false,
         }

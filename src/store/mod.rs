@@ -51,6 +51,8 @@ mod error;
 mod hash;
 mod lock;
 mod memo;
+#[cfg(test)]
+pub(crate) mod moment;
 mod publish;
 mod space;
 mod sweep;

@@ -43,8 +43,10 @@ pub enum Stored {
 /// Whether an object has a second link now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Held {
-    /// It has.
+    /// It has had one.
     Yes,
+    /// It has one that may not be durable yet.
+    Fresh,
     /// The object has vanished.
     Gone,
 }
@@ -55,6 +57,9 @@ enum Put {
     Fresh,
     InPlace,
 }
+
+/// A second link of this age has been made durable: by whoever made it, or by the system.
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// A second link of this age or more is given a new lease when it is asked for again.
 const RENEW: Duration = Duration::from_secs(60 * 60);
@@ -182,13 +187,18 @@ impl ObjectStore {
     pub(super) fn hold(&self, id: &ObjectId) -> Result<Held, StoreError> {
         let (path, staged) = (self.path(id), self.staged(id));
         let known = self.known(&[*id]);
+        let mut held = Held::Fresh;
         match link(&path, &staged) {
+            Ok(()) => {}
             // As many links as can be are enough links.
-            Ok(()) | Err(Errno::MLINK) => {}
+            Err(Errno::MLINK) => held = Held::Yes,
             Err(Errno::NOENT) => return Ok(Held::Gone),
             Err(Errno::EXIST) => match (self.stamp_of(&path), self.stamp_of(&staged)) {
                 (None, _) => return Ok(Held::Gone),
                 (Some(object), Some(link)) if object.ino == link.ino => {
+                    if older_than(link.ctime, SETTLED) {
+                        held = Held::Yes;
+                    }
                     if older_than(link.ctime, RENEW) {
                         // Changes nothing but the ctime, from which the age is counted.
                         chmod(&staged, Mode::from_raw_mode(0o444)).on("renew", &staged)?;
@@ -202,7 +212,7 @@ impl ObjectStore {
             Err(e) => return Err(e).on("link", &staged),
         }
         self.refresh(&known);
-        Ok(Held::Yes)
+        Ok(held)
     }
 }
 
@@ -242,6 +252,34 @@ mod tests {
             assert_eq!(fs::read(store.path(&id)).unwrap(), b"hello");
             assert_eq!(store.stamp_of(&store.staged(&id)).is_some(), stage == Stage::Yes);
             assert_eq!(fs::read_dir(store.tmp()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn an_object_was_called_kept_before_its_second_link_was_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = ObjectStore::open(&dir.path().join("objects"), &dir.path().join("agent")).unwrap();
+        let mut writer = store.begin(None, Some(5)).unwrap();
+        writer.write_all(b"hello").unwrap();
+        let sealed = writer.finish().unwrap();
+        let id = sealed.id();
+        store.publish(vec![sealed], Stage::No).unwrap();
+        let staged = dir.path().join("agent/staged");
+        let link = staged.join(id.to_string());
+        for (there, broken) in [(false, true), (true, true), (true, false)] {
+            assert_eq!(link.exists(), there);
+            let (folder, link) = (staged.clone(), link.clone());
+            let seen = std::rc::Rc::new(std::cell::Cell::new(0));
+            let count = std::rc::Rc::clone(&seen);
+            let watching = super::super::moment::watch(move |reached| {
+                assert!(reached == folder && link.exists());
+                count.set(count.get() + 1);
+                if broken { Err(Errno::IO.into()) } else { Ok(()) }
+            });
+            let kept = store.stage(&id);
+            drop(watching);
+            assert_eq!(kept.ok(), if broken { None } else { Some(Some(5)) }, "{there} {broken}");
+            assert_eq!(seen.get(), 1, "one that somebody has just made is made durable by whoever relies on it");
         }
     }
 

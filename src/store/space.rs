@@ -1,4 +1,7 @@
 //! Room on the disk: how much there is, and promising it to one writer only.
+//!
+//! Bytes are promised; inodes are only looked at, because uploads take one each and give it back, and whoever needs
+//! many at once holds the lock on installing.
 
 use super::ObjectStore;
 use super::error::{Context, StoreError};
@@ -64,6 +67,22 @@ impl ObjectStore {
         }
         *promised = promised.saturating_add(bytes);
         Ok(Reservation { bytes, promised: Arc::clone(&self.inner.promised) })
+    }
+
+    /// Promises room for new files of these sizes and for new folders, all rounded to whole blocks, if there are
+    /// inodes for them as well.
+    pub(crate) fn reserve_files(&self, sizes: &[u64], folders: usize) -> Result<Reservation, StoreError> {
+        let path = &self.inner.objects;
+        let fs = statvfs(path).on("ask for the free space of", path)?;
+        let wanted = (sizes.len() + folders) as u64;
+        // File systems without a table of inodes say that they have none.
+        if fs.f_files > 0 && wanted > fs.f_favail {
+            return Err(StoreError::NoInodes { path: path.clone(), wanted, available: fs.f_favail });
+        }
+        let block = fs.f_frsize.max(1);
+        let blocks = |size: &u64| size.div_ceil(block);
+        let blocks = sizes.iter().map(blocks).fold(folders as u64, u64::saturating_add);
+        self.reserve(blocks.saturating_mul(block))
     }
 
     fn space_beside(&self, promised: u64) -> Result<Space, StoreError> {

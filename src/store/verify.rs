@@ -1,6 +1,7 @@
 //! Whether an object is there and is what its name says, and bringing it back where it isn't.
 
 use super::ObjectStore;
+use super::durable;
 use super::error::{Context, StoreError};
 use super::hash::hash;
 use super::memo::Stamp;
@@ -52,11 +53,18 @@ impl ObjectStore {
             let Some((_, stamp)) = self.find(id)? else {
                 return Ok(None);
             };
-            let _naming = self.inner.naming.lock().unwrap_or_else(PoisonError::into_inner);
-            if self.hold(id)? == Held::Yes {
-                self.inner.memo.write(&[*id]);
-                return Ok(Some(stamp.size));
+            let held = {
+                let _naming = self.inner.naming.lock().unwrap_or_else(PoisonError::into_inner);
+                self.hold(id)?
+            };
+            match held {
+                Held::Gone => continue,
+                Held::Yes => {}
+                // "It is kept" has to be true after a power cut as well.
+                Held::Fresh => durable::folder(&self.agent().join("staged"))?,
             }
+            self.inner.memo.write(&[*id]);
+            return Ok(Some(stamp.size));
         }
         Err(StoreError::Contended { path: self.path(id) })
     }

@@ -3,7 +3,7 @@
 use super::boot::boot_links;
 use super::error::InstallError;
 use super::progress::Progress;
-use super::{Install, Storage};
+use super::{Install, Storage, current};
 use crate::state::canonical::to_canonical;
 use crate::state::{Entry, ObjectId, State, StatePath};
 use crate::store::{Context, StoreError, TempDir};
@@ -12,16 +12,19 @@ use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// How often an object is looked for again that others remove and bring back.
 const TRIES: usize = 16;
 
+/// The folder in a revision for links to the objects that are copied.
+pub(super) const BINDS: &str = ".pvr/bind";
+
 /// A revision that is whole and has no name yet.
 #[derive(Debug)]
 pub(super) struct Built {
-    /// Holds `rev/`, the revision, and `current`, the symlink, if asked for. Vanishes with this value.
+    /// Holds `rev/`, the revision, and what making it current takes, if asked for. Vanishes with this value.
     pub(super) dir: TempDir,
     pub(super) linked: usize,
     pub(super) json: usize,
@@ -31,10 +34,6 @@ pub(super) struct Built {
 impl Built {
     pub(super) fn revision(&self) -> PathBuf {
         self.dir.path().join("rev")
-    }
-
-    pub(super) fn current(&self) -> PathBuf {
-        self.dir.path().join("current")
     }
 }
 
@@ -80,17 +79,20 @@ pub(super) fn build(storage: &Storage, job: &Install<'_>) -> Result<Built, Insta
         }
     }
     if !binds.is_empty() {
-        folder(&root.join(".pvr/bind"))?;
+        folder(&root.join(BINDS))?;
     }
     for (id, key) in &binds {
         // A copy doesn't keep its object: Pantavisor's collector would take it, and a clone would miss it.
-        let path = root.join(".pvr/bind").join(id.to_string());
+        let path = root.join(BINDS).join(id.to_string());
         link_object(storage, key, id, &path)?;
         links.push((*key, id, path));
     }
     write(&root.join(".pvr/json"), job.state.to_canonical()?.as_bytes())?;
     write(&root.join(".pvr/config"), config(storage.store().objects()).as_bytes())?;
-    records(&root.join(".pv"), job)?;
+    write(&root.join(".pv/progress"), &Progress::new().to_bytes())?;
+    if let Some(msg) = job.commit_msg.filter(|msg| !msg.is_empty()) {
+        write(&root.join(".pv/commitmsg"), msg.as_bytes())?;
+    }
     for (name, id) in boot_links(job.state) {
         let path = root.join(".pv").join(name);
         // What the boot loader needs is an object of the state.
@@ -100,7 +102,7 @@ pub(super) fn build(storage: &Storage, job: &Install<'_>) -> Result<Built, Insta
         }
     }
     if job.make_current {
-        symlink(job.rev.to_string(), built.current()).on("create", &built.current())?;
+        current::prepare(storage, &job.rev.clone().into(), built.dir.path())?;
     }
     // A collector that had looked at an object before it was linked may have removed its name since.
     for (key, id, path) in links {
@@ -108,19 +110,6 @@ pub(super) fn build(storage: &Storage, job: &Install<'_>) -> Result<Built, Insta
     }
     built.dir.make_durable(storage.store().caps())?;
     Ok(built)
-}
-
-/// What `.pv/` says of a new revision.
-fn records(dir: &Path, job: &Install<'_>) -> Result<(), StoreError> {
-    let progress = if job.make_current { Progress::done() } else { Progress::new() };
-    write(&dir.join("progress"), &progress.to_bytes())?;
-    if job.make_current {
-        write(&dir.join("done"), b"")?;
-    }
-    match job.commit_msg {
-        Some(msg) if !msg.is_empty() => write(&dir.join("commitmsg"), msg.as_bytes()),
-        _ => Ok(()),
-    }
 }
 
 /// The text of `.pvr/config`.

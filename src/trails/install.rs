@@ -8,18 +8,18 @@
 //! | the same, and its files are not what its state says | refused | refused |
 //! | never ran, whole | nothing to do | replaced whole |
 //! | never ran, not whole (the daemon fills in files only when it runs one) | replaced whole | replaced whole |
+//!
+//! A revision is always installed as NEW. Where it is to run at once, `current.rs` makes it so when it is in its place.
 
-use super::Storage;
-use super::build::{Built, build, object_ids, write};
+use super::build::{build, object_ids};
 use super::check::{is_damaged, is_whole};
 use super::error::{InstallError, TrailsError};
 use super::name::RevisionName;
 use super::place::{discard, place, undo};
-use super::progress::{Progress, Status};
+use super::progress::Status;
+use super::{Storage, current, room};
 use crate::state::{ObjectId, Revision, State, StatePath};
-use crate::store::{Context, StoreError, TempDir, sync_folder};
-use rustix::fs::rename;
-use std::os::unix::fs::symlink;
+use crate::store::StoreError;
 use std::time::Duration;
 
 /// How often a revision without a progress is looked at again, and how long after.
@@ -85,6 +85,9 @@ pub fn install(storage: &Storage, job: Install<'_>) -> Result<Installed, Install
     let _alone = store.lock_install()?;
     let _using = store.lock_shared()?;
     storage.settle_replaced()?;
+    if job.make_current {
+        current::finish(storage)?;
+    }
     let mut installed = Installed {
         rev: job.rev.clone(),
         state_sha: job.state.sha()?,
@@ -101,7 +104,7 @@ pub fn install(storage: &Storage, job: Install<'_>) -> Result<Installed, Install
     }
     if installed.outcome == Outcome::Same {
         if job.make_current {
-            make_current(storage, &name)?;
+            current::make_current(storage, &name)?;
         }
         return Ok(installed);
     }
@@ -120,16 +123,22 @@ fn put(
     mut installed: Installed,
     ids: &[ObjectId],
 ) -> Result<Installed, InstallError> {
+    let room = room::reserve(storage, job)?;
     let built = build(storage, job)?;
+    // It is on the disk now, which counts it itself.
+    drop(room);
     (installed.linked, installed.json, installed.copied) = (built.linked, built.json, built.copied);
     let Some(placed) = place(storage, &built, name, installed.outcome == Outcome::Replaced)? else {
         return Err(InstallError::Exists { rev: job.rev.clone() });
     };
     if job.make_current
-        && let Err(e) = switch(storage, &built)
+        && let Err(failed) = current::switch(storage, name, built.dir.path())
     {
-        undo(storage, &built, name, &placed)?;
-        return Err(e.into());
+        if !failed.stuck {
+            // Should it stay, it is one that never ran.
+            let _ = undo(storage, &built, name, &placed);
+        }
+        return Err(failed.cause.into());
     }
     discard(&placed);
     for id in ids {
@@ -137,12 +146,6 @@ fn put(
         let _ = storage.store().remove_staged(id);
     }
     Ok(installed)
-}
-
-fn switch(storage: &Storage, built: &Built) -> Result<(), StoreError> {
-    let current = storage.trails_dir().join("current");
-    rename(built.current(), &current).on("replace", &current)?;
-    sync_folder(&storage.trails_dir())
 }
 
 /// What is to be done about a name.
@@ -194,34 +197,4 @@ fn may_have_run(storage: &Storage, name: &RevisionName) -> Result<bool, TrailsEr
         std::thread::sleep(PAUSE);
     }
     Ok(true)
-}
-
-/// Makes a revision that is there the running one, and says so in it.
-fn make_current(storage: &Storage, name: &RevisionName) -> Result<(), StoreError> {
-    let trails = storage.trails_dir();
-    let records = storage.dir(name).join(".pv");
-    let is_done =
-        storage.is_done(name) && matches!(storage.progress(name), Ok(Some(Progress { status: Status::Done, .. })));
-    let is_current = matches!(storage.current(), Ok(Some(current)) if current == *name);
-    if is_done && is_current {
-        return Ok(());
-    }
-    let dir = TempDir::create(&storage.store().tmp())?;
-    let made = |file: &str| dir.path().join(file);
-    write(&made("progress"), &Progress::done().to_bytes())?;
-    write(&made("done"), b"")?;
-    symlink(name.path(), made("current")).on("create", &made("current"))?;
-    dir.make_durable(storage.store().caps())?;
-    if !is_done {
-        std::fs::create_dir_all(&records).on("create", &records)?;
-        for file in ["progress", "done"] {
-            rename(made(file), records.join(file)).on("replace", &records.join(file))?;
-        }
-        sync_folder(&records)?;
-    }
-    if !is_current {
-        rename(made("current"), trails.join("current")).on("replace", &trails.join("current"))?;
-        sync_folder(&trails)?;
-    }
-    Ok(())
 }

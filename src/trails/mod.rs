@@ -27,8 +27,10 @@
 mod boot;
 mod build;
 mod check;
+mod current;
 mod error;
 pub mod factory;
+mod finding;
 mod fsck;
 mod gc;
 mod install;
@@ -36,11 +38,13 @@ mod name;
 mod place;
 mod progress;
 mod read;
+mod room;
 mod sweep;
 
 pub use boot::BootLoader;
 pub use error::{InstallError, TrailsError};
-pub use fsck::{Finding, Kind, Report as FsckReport, fsck};
+pub use finding::{Finding, Kind};
+pub use fsck::{Report as FsckReport, fsck};
 pub use gc::{Kept, RemovedObject, RemovedRevision, Report as GcReport, Rollbacks, gc, gc_keeping, would_collect};
 pub use install::{Install, Installed, Outcome, install, missing};
 pub use name::RevisionName;

@@ -39,9 +39,12 @@ pub(super) fn place(
     // Objects that were brought back on the way got their names again without waiting for the disk.
     sync_folder(storage.store().objects())?;
     let placed = if replace { exchange(storage, &from, &to, name)? } else { add(storage, &from, &to)? };
-    if placed.is_some() {
-        sync_folder(&parent)?;
-        sync_folder(built.dir.path())?;
+    if let Some(placed) = &placed {
+        let durable = sync_folder(&parent).and_then(|()| sync_folder(built.dir.path()));
+        durable.inspect_err(|_| {
+            // Should it stay, it is one that never ran.
+            let _ = undo(storage, built, name, placed);
+        })?;
     }
     Ok(placed)
 }

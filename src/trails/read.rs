@@ -86,23 +86,23 @@ impl Storage {
 
     /// The names of all revisions: those in `trails/` in order, then those in `trails/locals/`.
     pub fn names(&self) -> Result<Vec<RevisionName>, TrailsError> {
-        let mut names = Vec::new();
-        for local in [false, true] {
-            let folder = if local { self.trails_dir().join("locals") } else { self.trails_dir() };
-            let Some(entries) = fs::read_dir(&folder).absent_ok().on("list", &folder)? else {
-                continue;
-            };
-            let mut found = Vec::new();
-            for entry in entries {
-                let entry = entry.on("list", &folder)?;
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    found.extend(RevisionName::of_folder(local, &entry.file_name()));
-                }
-            }
-            found.sort_by_key(|name| name.path());
-            names.extend(found);
-        }
+        let mut names = self.names_in(false)?;
+        names.extend(self.names_in(true)?);
         Ok(names)
+    }
+
+    /// The names of the revisions in `trails/` or, if `local`, in `trails/locals/`, in order.
+    pub(super) fn names_in(&self, local: bool) -> Result<Vec<RevisionName>, TrailsError> {
+        let folder = if local { self.trails_dir().join("locals") } else { self.trails_dir() };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&folder).absent_ok().on("list", &folder)?.into_iter().flatten() {
+            let entry = entry.on("list", &folder)?;
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                found.extend(RevisionName::of_folder(local, &entry.file_name()));
+            }
+        }
+        found.sort_by_key(|name| name.path());
+        Ok(found)
     }
 
     /// All revisions, as [`names`](Storage::names) orders them. One that vanishes meanwhile is left out.

@@ -14,7 +14,7 @@ pub(super) struct Args {
     /// Why
     #[arg(short = 'm', long, value_name = "TEXT")]
     commit_msg: Option<String>,
-    /// Name of the revision: a number, or locals/<name>; -1 leaves it to the device
+    /// Name of the revision: locals/<name>; -1 leaves it to the device
     #[arg(long, default_value = "-1", allow_hyphen_values = true)]
     rev: String,
     /// Send objects again that the device has
