@@ -75,18 +75,18 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let settings = settings(&args, there.as_ref(), &log)?;
     let wanted = settings.listen.address();
     let listener = TcpListener::bind(wanted).map_err(|error| cannot_listen(wanted, &error))?;
-    // Only now: a storage to try things with is of no use to who cannot listen.
-    let device = match there {
-        Some(device) => device,
-        None => open(make_storage()?)?,
-    };
-    let root = device.storage().root().to_owned();
     let address = listener.local_addr().context("ask for the address of the listener")?;
     let mut warnings = Vec::new();
     if !address.ip().to_canonical().is_loopback() {
         warnings.push(format!("whoever reaches {address} can read and change this device: nobody has to log in"));
     }
     let tls = tls(&args, settings, address.ip(), &log, &mut warnings)?;
+    // Only now: a storage to try things with is of no use to who cannot listen.
+    let device = match there {
+        Some(device) => device,
+        None => open(make_storage()?)?,
+    };
+    let root = device.storage().root().to_owned();
     let secured = tls.as_ref().map(|tls| Secured {
         cert: &tls.files().cert,
         fingerprint: tls.fingerprint(),

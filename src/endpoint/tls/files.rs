@@ -75,7 +75,8 @@ pub fn config(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) 
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Whoever offers neither, because it speaks HTTP/2 alone, is told so by the handshake.
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     // Each is a session to be kept for a client that may want to come back; one such wish is enough.
     config.send_tls13_tickets = 1;
     Ok(Arc::new(config))

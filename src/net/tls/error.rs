@@ -97,7 +97,8 @@ mod from_rustls {
         fn certificate(error: CertificateError, host: &str) -> Self {
             let at = |time: UnixTime| rfc3339(time.as_secs());
             match error {
-                CertificateError::UnknownIssuer => Self::UnknownAuthority,
+                // The second is one by the name of an authority that we trust, such as an older one of that name.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownAuthority,
                 CertificateError::NotValidForNameContext { presented, .. } => {
                     let names: Vec<_> = presented.iter().map(|name| shown(bare(name))).collect();
                     let names = if names.is_empty() { "nobody by name".to_owned() } else { names.join(", ") };
@@ -109,9 +110,6 @@ mod from_rustls {
                 CertificateError::NotValidYetContext { time, not_before } => {
                     Self::NotYetValid { from: at(not_before), now: at(time) }
                 }
-                CertificateError::BadSignature => Self::Certificate(
-                    "its signature is not that of the authority which it names, or the server lacks its key".to_owned(),
-                ),
                 CertificateError::Revoked => Self::Certificate("it has been revoked".to_owned()),
                 CertificateError::Other(OtherError(why)) => match why.downcast_ref() {
                     // What people make for themselves often is one; see `verify::Given`.
