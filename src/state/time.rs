@@ -1,4 +1,14 @@
-//! Instants as states and logs spell them.
+//! What time it is, and how states, logs and errors spell it.
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Seconds since 1970 by this machine's clock, which may be wrong; 0 before.
+///
+/// Not by way of the standard library: on 32-bit processors its `SystemTime::now` ends the program once the clock is
+/// past January 2038, and a device's clock may be anywhere before the network has set it.
+pub fn now() -> u64 {
+    u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).unwrap_or(0)
+}
 
 /// Seconds since 1970 as `2026-11-23T12:00:00Z` (RFC 3339, UTC).
 pub fn rfc3339(seconds: u64) -> String {
@@ -18,7 +28,14 @@ pub fn rfc3339(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::rfc3339;
+    use super::{now, rfc3339};
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    #[test]
+    fn it_is_the_time_that_others_have() {
+        let other = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        assert!(Duration::from_secs(now()).abs_diff(other) < Duration::from_secs(60));
+    }
 
     #[test]
     fn times_are_utc_dates() {

@@ -5,11 +5,13 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ClientConnection};
 
 use super::{TlsError, Trust, verify};
 use crate::net::{NetError, Url};
+use crate::state::time::now;
 
 /// What all connections of a client share.
 #[derive(Debug)]
@@ -52,7 +54,7 @@ impl Tls {
 fn config(trust: &Trust) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = verify::verifier(trust, &provider)?;
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(Clock))
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Other(error.to_string()))?
         .dangerous()
@@ -60,6 +62,16 @@ fn config(trust: &Trust) -> Result<Arc<ClientConfig>, TlsError> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// When certificates have to be valid. What rustls would ask has no time past 2038 on 32-bit processors.
+#[derive(Debug)]
+struct Clock;
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(now())))
+    }
 }
 
 /// The name that the certificate has to be for. An address has no zone there, and a name no dot at its end.
