@@ -3,6 +3,7 @@
 //!     cargo bench --bench endpoint                 1 GiB in 16 objects over 5 connections
 //!     BENCH_MIB=64 cargo bench --bench endpoint    less
 //!     BENCH_DIR=/dev/shm cargo bench --bench endpoint    on another file system
+//!     PVR_AGENT_BIN=cross/out/x86_64-unknown-linux-musl/pvr-agent cargo bench --bench endpoint    another build
 //!
 //! The peer is `busybox httpd` with a shell CGI that stores the body and `sha256sum`s it, which is what devices run
 //! today; for downloads, the same `httpd` serving files. The client is the same for both: files from the page cache
@@ -18,6 +19,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+#[path = "../tests/program/mod.rs"]
+mod program;
 
 const OBJECTS: usize = 16;
 const CONNECTIONS: usize = 5;
@@ -269,7 +273,7 @@ fn lay_out(storage: &Path) -> io::Result<()> {
 }
 
 fn serve(storage: &Path) -> io::Result<(Running, String)> {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_pvr-agent"))
+    let mut child = program::command()
         .args(["serve", "--port", "0", "--storage"])
         .arg(storage)
         .stdout(Stdio::piped())

@@ -3,7 +3,7 @@
 mod black_box;
 
 use black_box::agent::{self, Server};
-use black_box::http;
+use black_box::{http, program};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
@@ -115,4 +115,21 @@ fn a_device_with_a_damaged_running_state_could_not_be_mended_by_a_post() {
     let (code, said) = pvr("c", &["post"]);
     assert!(code == Some(0) && said.contains("Synching baseline state with device [ERROR]\n"), "{said}");
     assert_eq!(pvr("", &["clone", &server.base, "d"]).0, Some(0));
+}
+
+#[test]
+fn a_link_named_pvr_is_pvr() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("pvr");
+    std::os::unix::fs::symlink(program::path(), &link).unwrap();
+    let repository = dir.path().join("r");
+    fs::create_dir(&repository).unwrap();
+    let run = |args: &[&str]| {
+        program::called(&link).args(args).current_dir(&repository).env("HOME", dir.path()).output().unwrap()
+    };
+    assert_eq!(run(&["init"]).status.code(), Some(0));
+    assert!(repository.join(".pvr/json").exists());
+    // A command of pvr-agent's own, not of pvr's.
+    let fsck = run(&["fsck"]);
+    assert!(!fsck.status.success(), "{}", text(&fsck));
 }

@@ -4,14 +4,27 @@ mod support;
 
 use pvr_agent::endpoint::Limits;
 use std::time::{Duration, Instant};
-use support::{Client, Server, factory_state, sha};
+use support::{Client, Response, Server, factory_state, sha};
 
-/// Sends `request` as it is (`HOST` stands for the server's address) and returns the status of the answer.
-fn raw(server: &Server, request: &str) -> (u16, Client) {
+/// Sends `request` as it is (`HOST` stands for the server's address) and returns the answer.
+fn raw(server: &Server, request: &str) -> (Response, Client) {
     let mut client = server.connect();
     client.send(request.replace("HOST", &server.address.to_string()));
     let method = if request.starts_with("HEAD") { "HEAD" } else { "GET" };
-    (client.response(method).status, client)
+    (client.response(method), client)
+}
+
+/// An error says so in JSON, and the log has its cause under the same id.
+fn assert_explained(server: &Server, what: &str, answer: &Response) {
+    let error = answer.json();
+    assert_eq!(error["code"], answer.status, "{what}");
+    assert!(error["error"].as_str().is_some_and(|text| text.len() > 10), "{what}: {error}");
+    assert!(error["reason"].is_string(), "{what}: {error}");
+    let id = error["request-id"].as_str().unwrap();
+    assert!(
+        server.log().lines().any(|line| line.contains(&format!(" {} ", answer.status)) && line.contains(id)),
+        "{what}"
+    );
 }
 
 #[test]
@@ -92,9 +105,46 @@ fn bad_requests_have_their_status_and_change_nothing() {
         ("more than any disk", put(&format!("?size={0} {host}Transfer-Encoding: chunked\r\n\r\n", u64::MAX)), 507),
     ];
     for (what, request, status) in rows {
-        let (got, _) = raw(&server, &request);
-        assert_eq!(got, status, "{what}");
+        let (answer, _) = raw(&server, &request);
+        assert_eq!(answer.status, status, "{what}");
+        if status >= 400 && !request.starts_with("HEAD") {
+            assert_explained(&server, what, &answer);
+        }
         assert_eq!(server.snapshot(), before, "{what}");
+    }
+}
+
+/// The HTTP library refuses these by itself, and closed the connection with a status and nothing else.
+#[test]
+fn a_head_that_cannot_be_read_is_explained_wherever_it_comes() {
+    let server = Server::start();
+    let good = format!("GET /cgi-bin/pvr/json HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(66_000));
+    for (bad, status) in [("G\u{1}T / HTTP/1.1\r\n\r\n", 400), ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400), (&long, 431)]
+    {
+        for answered_before in 0..3 {
+            for at_once in [true, false] {
+                let mut client = server.connect();
+                let mut all = String::new();
+                for _ in 0..answered_before {
+                    match at_once {
+                        true => all.push_str(&good),
+                        false => {
+                            client.send(&good);
+                            assert_eq!(client.response("GET").text(), factory_state());
+                        }
+                    }
+                }
+                client.send(all + bad);
+                for _ in 0..if at_once { answered_before } else { 0 } {
+                    assert_eq!(client.response("GET").text(), factory_state());
+                }
+                let answer = client.response("GET");
+                assert_eq!(answer.status, status, "{answered_before} before");
+                assert_explained(&server, bad.get(..9).unwrap(), &answer);
+                assert!(client.is_closed());
+            }
+        }
     }
 }
 
@@ -182,8 +232,8 @@ fn a_put_state_one_level_too_deep_to_be_read_again_was_made_the_running_one() {
 #[test]
 fn a_refusal_is_a_challenge_and_never_a_redirect() {
     let server = Server::start();
-    let (status, _) = raw(&server, "POST /cgi-bin/pvr/steps HTTP/1.1\r\nHost: HOST\r\nOrigin: null\r\n\r\n");
-    assert_eq!(status, 403);
+    let (refused, _) = raw(&server, "POST /cgi-bin/pvr/steps HTTP/1.1\r\nHost: HOST\r\nOrigin: null\r\n\r\n");
+    assert_eq!(refused.status, 403);
     let mut client = server.connect();
     let refused = client.request("POST", "steps", &[("Origin", "http://evil.example")], b"{}");
     let challenge = refused.header("www-authenticate").unwrap();
@@ -247,7 +297,9 @@ fn slow_heads_make_room_and_idle_connections_end() {
     assert_eq!(server.get("status").status, 200);
     assert!(asked.elapsed() < Duration::from_millis(450), "it did not wait for a slow one to time out");
     assert!(slow[0].try_response("GET").is_none(), "the one that waited longest went");
-    assert_eq!(slow[7].response("GET").status, 408);
+    let late = slow[7].response("GET");
+    assert_eq!(late.status, 408);
+    assert_explained(&server, "a slow head", &late);
 
     let mut idle = server.connect();
     assert_eq!(idle.request("GET", "status", &[], b"").status, 200);

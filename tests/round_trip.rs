@@ -3,7 +3,7 @@ mod black_box;
 
 use black_box::agent::{self, Server};
 use black_box::seed::{self, File, Seed};
-use black_box::{Dice, sha256};
+use black_box::{Dice, program, sha256};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -150,7 +150,7 @@ fn the_first_command_of_the_readme() {
     let mut command = agent::command();
     command.args(["serve", "--port", "0"]).current_dir(all.path());
     let server = Server::spawn(command);
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let deadline = std::time::Instant::now() + program::patience(std::time::Duration::from_secs(5));
     let line = loop {
         let log = server.log();
         if let Some(line) = log.lines().find(|line| line.contains("pvr clone http://")) {
@@ -159,10 +159,11 @@ fn the_first_command_of_the_readme() {
         assert!(std::time::Instant::now() < deadline, "no command for cloning: {log}");
         std::thread::sleep(std::time::Duration::from_millis(20));
     };
-    let program = env!("CARGO_BIN_EXE_pvr-agent");
-    let start = line.find(program).unwrap_or_else(|| panic!("{program} is not in {line:?}"));
+    let path = program::path();
+    let path = path.to_str().expect("a path that can be printed");
+    let start = line.find(path).unwrap_or_else(|| panic!("{path} is not in {line:?}"));
     let output = Command::new("sh")
-        .args(["-c", &format!("{} copy", &line[start..])])
+        .args(["-c", &format!("{}{} copy", program::shell(), &line[start + path.len()..])])
         .current_dir(all.path())
         .env("HOME", all.path())
         .output();
@@ -184,10 +185,9 @@ fn walk_through(folder: &Path, server: &Server) {
     let mut lines = block.lines().map(str::trim_start);
     let alias = lines.next().expect("the alias");
     assert_eq!(alias, r#"alias pvr="$PWD/target/release/pvr-agent pvr""#);
-    let program = env!("CARGO_BIN_EXE_pvr-agent");
     let script = lines.collect::<Vec<_>>().join("\n").replace("127.0.0.1:12368", &server.host());
     assert!(script.contains("pvr post") && script.contains("diff -r"), "{script}");
-    let script = format!("set -eu\npvr() {{ '{program}' pvr \"$@\"; }}\n{script}\n");
+    let script = format!("set -eu\npvr() {{ {} pvr \"$@\"; }}\n{script}\n", program::shell());
     assert!(script.contains("cd \"$(mktemp -d)\""), "not in the repository: {script}");
     let mut shell = Command::new("sh");
     let output = shell.args(["-c", &script]).current_dir(folder).env("HOME", folder).env("TMPDIR", folder).output();

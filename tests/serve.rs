@@ -1,5 +1,6 @@
 //! `pvr-agent serve` as a process: what it prints, where it listens, how it ends, what it takes.
 
+mod program;
 mod support;
 
 use std::io::{BufRead, BufReader};
@@ -17,8 +18,12 @@ struct Process {
 
 /// Starts the program in `dir` and reads what it prints until it listens.
 fn serve(dir: &Path, args: &[&str], env: &[(&str, &str)]) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pvr-agent"));
-    command.arg("serve").args(args).current_dir(dir).stdout(Stdio::piped()).stderr(Stdio::null());
+    serve_logging_to(Stdio::null(), dir, args, env)
+}
+
+fn serve_logging_to(log: Stdio, dir: &Path, args: &[&str], env: &[(&str, &str)]) -> Process {
+    let mut command = program::command();
+    command.arg("serve").args(args).current_dir(dir).stdout(Stdio::piped()).stderr(log);
     command.env_remove("PVR_AGENT_LISTEN").env_remove("PVR_AGENT_PORT").envs(env.iter().copied());
     let mut child = command.spawn().unwrap();
     let mut lines = Vec::new();
@@ -39,11 +44,14 @@ impl Process {
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
-    /// In KiB.
-    fn memory(&self, field: &str) -> u64 {
+    /// In KiB; of an emulated program nothing is known.
+    fn memory(&self, field: &str) -> Option<u64> {
+        if program::emulated() {
+            return None;
+        }
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+        Some(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap())
     }
 }
 
@@ -51,6 +59,18 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A pipe takes 64 KiB, some 600 lines: after those, whoever wrote the next one stood still, and with it the server.
+#[test]
+fn a_log_that_nobody_reads_stops_no_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_nobody_reads, log) = std::io::pipe().unwrap();
+    let process = serve_logging_to(log.into(), dir.path(), &["--port", "0"], &[]);
+    let mut client = Client::connect(process.address);
+    for _ in 0..3_000 {
+        assert_eq!(client.request("GET", "steps/0/progress", &[], b"").status, 200);
     }
 }
 
@@ -103,7 +123,7 @@ fn where_it_listens_is_said_by_flag_environment_state_and_nothing() {
     for bad in
         [&["--port", "http"][..], &["--listen", "nowhere"], &["--storage", "/nonexistent"], &["--public-url", "x"]]
     {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pvr-agent"));
+        let mut command = program::command();
         let output = command.arg("serve").args(bad).current_dir(dir.path()).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{bad:?}");
         assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{bad:?}");
@@ -120,10 +140,10 @@ fn one_signal_lets_an_upload_finish_and_two_do_not() {
         let id = sha(b"abcdef");
         client.send(format!("PUT /cgi-bin/pvr/objects/{id}/blob HTTP/1.1\r\nHost: localhost\r\n"));
         client.send("Content-Length: 6\r\n\r\nabc");
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(program::patience(Duration::from_millis(200)));
         let asked = Instant::now();
         process.signal("-TERM");
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(program::patience(Duration::from_millis(200)));
         if twice {
             process.signal("-INT");
         } else {
@@ -133,7 +153,7 @@ fn one_signal_lets_an_upload_finish_and_two_do_not() {
         }
         let code = process.child.wait().unwrap().code();
         assert_eq!(code, Some(i32::from(twice)));
-        assert!(asked.elapsed() < Duration::from_secs(5));
+        assert!(asked.elapsed() < program::patience(Duration::from_secs(5)));
     }
 }
 
@@ -144,7 +164,7 @@ fn memory_does_not_grow_with_what_flows_through() {
     let started = Instant::now();
     let process = serve(dir.path(), &["--port", "0"], &[]);
     assert_eq!(Client::connect(process.address).request("GET", "", &[], b"").status, 200);
-    println!("start to first answer: {:?}, idle VmRSS {} KiB", started.elapsed(), process.memory("VmRSS"));
+    println!("start to first answer: {:?}, idle VmRSS {:?} KiB", started.elapsed(), process.memory("VmRSS"));
     std::thread::scope(|scope| {
         for i in 0..5u8 {
             let address = process.address;
@@ -158,8 +178,8 @@ fn memory_does_not_grow_with_what_flows_through() {
         }
     });
     let peak = process.memory("VmHWM");
-    println!("after 80 MiB in and out over 5 connections: VmHWM {peak} KiB");
-    assert!(peak < 32 << 10, "{peak} KiB: what flows through was kept");
+    println!("after 80 MiB in and out over 5 connections: VmHWM {peak:?} KiB");
+    assert!(peak.is_none_or(|peak| peak < 32 << 10), "{peak:?} KiB: what flows through was kept");
 }
 
 #[test]
@@ -181,7 +201,7 @@ fn eight_readers_of_a_large_state_each_had_it_in_memory_twice() {
     });
     // 0.8 MiB of text are some 25 as a tree. One is in memory for readers, and one for a post.
     let peak = process.memory("VmHWM");
-    assert!(peak < 80 << 10, "{peak} KiB");
+    assert!(peak.is_none_or(|peak| peak < 80 << 10), "{peak:?} KiB");
 }
 
 #[test]
@@ -194,7 +214,7 @@ fn a_variable_that_a_flag_overrides_kept_the_server_from_starting() {
     drop(process);
     // What no flag overrides has to make sense.
     for (args, variable) in [(["--port", "0"], bad[1]), (["--listen", "127.0.0.1"], bad[0])] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pvr-agent"));
+        let mut command = program::command();
         let output = command.arg("serve").args(args).envs([variable]).current_dir(dir.path()).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{variable:?}");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -207,7 +227,7 @@ fn a_port_that_was_taken_left_a_storage_behind() {
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pvr-agent"));
+    let mut command = program::command();
     let output = command.args(["serve", "--port", &port]).current_dir(dir.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(2) && said.contains("choose a port with --port"), "{said}");

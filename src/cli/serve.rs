@@ -59,7 +59,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let log = Log::stderr(match args.log_format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
-    });
+    })
+    .context("start the thread that writes the log")?;
 
     let wanted = listen(&args, there.as_ref(), &log)?.address();
     let listener = TcpListener::bind(wanted).map_err(|error| cannot_listen(wanted, &error))?;
@@ -79,7 +80,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
 
     let hosts = Hosts::new(&args.host, args.public_url);
     let endpoint = Arc::new(Endpoint::new(device, Limits::default().with_json(&json), hosts, log, warnings));
-    match crate::endpoint::run(listener, endpoint, Stop::default(), true).context("serve")? {
+    let ended = crate::endpoint::run(listener, Arc::clone(&endpoint), Stop::default(), true).context("serve")?;
+    // The last lines are the ones that say why.
+    endpoint.log().flush();
+    match ended {
         Ended::Drained => Ok(ExitCode::SUCCESS),
         Ended::Cut => Ok(ExitCode::from(1)),
     }

@@ -21,6 +21,8 @@ use super::Endpoint;
 use super::connections::{Admitted, Connection, Phase};
 use super::guard::Arrival;
 use super::limits::Limits;
+use super::outbox::Outbox;
+use super::refusal;
 use super::reply::Reply;
 use super::stop::{Stopping, either};
 use super::timed_io::TimedIo;
@@ -34,7 +36,7 @@ const BUFFER: usize = 64 * 1024;
 /// Why a connection ends.
 enum End {
     /// The protocol is at its end, or broken.
-    Finished,
+    Finished(Option<hyper::Error>),
     /// A head took too long.
     HeadTooSlow,
     /// It was idle for too long, had to make room, or the server stops.
@@ -46,19 +48,26 @@ pub async fn serve(stream: TcpStream, admitted: Admitted, endpoint: Arc<Endpoint
     let connection = Arc::clone(&admitted.0);
     let limits = endpoint.limits().clone();
     let local = stream.local_addr().ok();
-    let io = TokioIo::new(TimedIo::new(stream, Arc::clone(&connection), &limits));
+    let outbox = Arc::new(Outbox::default());
+    let io = TokioIo::new(TimedIo::new(stream, Arc::clone(&connection), Arc::clone(&outbox), &limits));
     let service = {
-        let connection = Arc::clone(&connection);
+        let (connection, endpoint) = (Arc::clone(&connection), Arc::clone(&endpoint));
         service_fn(move |request: Request<Incoming>| -> Answering {
             let begun = connection.begin();
             let endpoint = Arc::clone(&endpoint);
-            let arrival =
-                Arrival { scheme: "http", local, peer: Some(connection.peer()), two_lengths: begun.two_lengths };
+            let arrival = Arrival {
+                scheme: "http",
+                local,
+                peer: Some(connection.peer()),
+                two_lengths: begun.two_lengths,
+                outbox: Some(Arc::clone(&outbox)),
+            };
             Box::pin(async move {
                 let reply = match begun.over_share {
                     true => endpoint.refuse_share(&arrival),
                     false => endpoint.handle(request, arrival).await,
                 };
+                begun.in_progress.answers();
                 let (head, body) = reply.into_parts();
                 Ok(Reply::from_parts(head, body.with_guard(Box::new(begun.in_progress))))
             })
@@ -70,6 +79,8 @@ pub async fn serve(stream: TcpStream, admitted: Admitted, endpoint: Arc<Endpoint
         .max_headers(limits.head_lines)
         .max_header_size(limits.head_bytes)
         .max_buf_size(BUFFER)
+        // Gathered, never copied: the outbox knows what it sends by its address.
+        .writev(true)
         .serve_connection(io, service);
 
     let end = {
@@ -78,8 +89,8 @@ pub async fn serve(stream: TcpStream, admitted: Admitted, endpoint: Arc<Endpoint
         let mut graceful = false;
         let mut clock = pin!(sleep_until(Instant::now().into()));
         poll_fn(|cx| {
-            if let Poll::Ready(_broken_or_done) = protocol.poll_without_shutdown(cx) {
-                return Poll::Ready(End::Finished);
+            if let Poll::Ready(done) = protocol.poll_without_shutdown(cx) {
+                return Poll::Ready(End::Finished(done.err()));
             }
             if evicted.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(End::Unwanted);
@@ -101,14 +112,19 @@ pub async fn serve(stream: TcpStream, admitted: Admitted, endpoint: Arc<Endpoint
         .await
     };
 
-    let stream = protocol.into_parts().io.into_inner().into_stream();
-    match end {
-        End::Finished => linger(stream, &connection, &limits).await,
-        End::HeadTooSlow => {
-            // Nothing is on its way on this connection, so this is what the client reads, if it does.
-            let _ = stream.try_write(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let (mut stream, refused) = protocol.into_parts().io.into_inner().into_parts();
+    let refusal = match &end {
+        End::HeadTooSlow => Some(refusal::too_slow(&limits)),
+        End::Finished(Some(error)) if refused.is_some() || error.is_parse() => {
+            Some(refusal::unreadable(refused, error, &limits))
         }
-        End::Unwanted => {}
+        End::Finished(_) | End::Unwanted => None,
+    };
+    if let Some(error) = refusal {
+        endpoint.refuse(&mut stream, connection.peer(), error).await;
+    }
+    if !matches!(end, End::Unwanted) {
+        linger(stream, &connection, &limits).await;
     }
     drop(admitted);
 }

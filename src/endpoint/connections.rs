@@ -28,6 +28,8 @@ pub struct Connection {
     two_lengths: AtomicBool,
     /// The peer has yet to take bytes of an answer that is complete for us.
     sending: AtomicBool,
+    /// An answer of ours has been handed over, and its first byte has not been written yet.
+    answer_due: AtomicBool,
     /// Told when the connection has to make room.
     pub evicted: Notify,
     registry: Arc<Registry>,
@@ -100,6 +102,7 @@ impl Registry {
             phase: Mutex::new(Phase::Waiting { since: Instant::now(), begun: None }),
             two_lengths: AtomicBool::new(false),
             sending: AtomicBool::new(false),
+            answer_due: AtomicBool::new(false),
             evicted: Notify::new(),
             registry: Arc::clone(self),
         });
@@ -186,6 +189,17 @@ impl Connection {
         }
     }
 
+    fn answers(&self) {
+        self.answer_due.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what is about to be written, after everything before it has gone out, answers a request that nobody
+    /// was asked about: the HTTP library refuses a head by itself.
+    pub fn is_unasked(&self) -> bool {
+        let due = self.answer_due.swap(false, Ordering::Relaxed);
+        !due && matches!(*self.lock(), Phase::Waiting { .. })
+    }
+
     /// The head that is being read has both a length and a transfer encoding.
     pub fn saw_two_lengths(&self) {
         self.two_lengths.store(true, Ordering::Relaxed);
@@ -210,6 +224,13 @@ pub enum Head {
     Begins,
     /// They are not.
     Continues,
+}
+
+impl InProgress {
+    /// Its answer is handed over.
+    pub fn answers(&self) {
+        self.0.answers();
+    }
 }
 
 impl Drop for InProgress {

@@ -90,7 +90,7 @@ mod tests {
         let storage = crate::trails::factory::make(dir.path()).unwrap();
         let (id, size) = storage.store().list().unwrap()[0];
         let device = Device::open(storage, Runner::Nobody).unwrap();
-        let log = Log::to(Format::Text, Box::new(std::io::sink()));
+        let log = Log::to(Format::Text, Box::new(std::io::sink())).unwrap();
         let endpoint = Endpoint::new(device, Limits::default(), Hosts::new(&[], None), log, Vec::new());
         let runtime =
             Builder::new_current_thread().enable_time().max_blocking_threads(BLOCKING_THREADS).build().unwrap();
@@ -108,7 +108,7 @@ mod tests {
                 ["", "/json", "/status", "/steps", "/steps/0/json", "/steps/0/progress", "/objects", &object, &blob]
             {
                 let request = Request::get(format!("http://localhost/cgi-bin/pvr{path}")).header("Host", "localhost");
-                let arrival = Arrival { scheme: "http", local: None, peer: None, two_lengths: false };
+                let arrival = Arrival { scheme: "http", local: None, peer: None, two_lengths: false, outbox: None };
                 let answer = async {
                     let reply = endpoint.handle(request.body(Empty::<Bytes>::new()).unwrap(), arrival).await;
                     (reply.status().as_u16(), reply.into_body().collect().await.unwrap().to_bytes().len())

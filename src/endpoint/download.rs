@@ -15,11 +15,13 @@ use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
     HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE,
 };
+use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::error::ApiError;
+use super::outbox::{self, Outbox};
 use super::reply::{Reply, ReplyBody};
 use crate::state::ObjectId;
 
@@ -28,9 +30,9 @@ const PIECE: usize = 128 * 1024;
 
 /// The bytes of a file from one position to another.
 ///
-/// What the kernel has in memory is read on the spot, which takes less time than telling another thread to do it.
-/// Where a read would wait for the disk, or the file system can't tell, the blocking pool reads, one piece ahead of the
-/// network.
+/// What the kernel has in memory goes through the connection's [`Outbox`], or where there is none, is read on the spot,
+/// which takes less time than telling another thread to do it. Where a read would wait for the disk, or the file
+/// system can't tell, the blocking pool reads, one piece ahead of the network.
 pub struct FileBody {
     file: Arc<File>,
     /// Whether the kernel can be asked for what it has in memory.
@@ -40,6 +42,7 @@ pub struct FileBody {
     end: u64,
     /// Not yet handed out.
     left: u64,
+    outbox: Option<Arc<Outbox>>,
     job: Option<JoinHandle<io::Result<Bytes>>>,
     /// Buffers that the network is done with. Taking new ones for every piece would spread them over the heaps of
     /// all threads of the pool.
@@ -90,14 +93,15 @@ impl Piece {
 }
 
 impl FileBody {
-    /// Bytes `start..end` of `file`.
-    pub fn new(file: File, start: u64, end: u64) -> Self {
+    /// Bytes `start..end` of `file`, by way of `outbox` if there is one.
+    pub fn new(file: File, start: u64, end: u64, outbox: Option<Arc<Outbox>>) -> Self {
         Self {
             file: Arc::new(file),
             at_once: true,
             position: start,
             end,
             left: end.saturating_sub(start),
+            outbox,
             job: None,
             spare: Spare::default(),
         }
@@ -116,6 +120,35 @@ impl FileBody {
     }
 
     /// The next piece, as far as the kernel has it in memory.
+    fn take_at_once(&mut self) -> Option<Bytes> {
+        match self.outbox.clone() {
+            Some(outbox) => self.send_at_once(&outbox),
+            None => self.read_at_once(),
+        }
+    }
+
+    /// Queues the next piece if the kernel seems to have it in memory. It is asked for the first and the last byte,
+    /// since what reads ahead fills its memory in order. A gap between them costs this thread a wait for the disk.
+    fn send_at_once(&mut self, outbox: &Outbox) -> Option<Bytes> {
+        let left = self.end.saturating_sub(self.position);
+        let longest = usize::try_from(left).map_or(outbox::LONGEST, |left| left.min(outbox::LONGEST));
+        for len in [longest, longest.min(PIECE)] {
+            if len > 0 && self.is_in_memory(self.position) && self.is_in_memory(self.position + len as u64 - 1) {
+                let data = outbox.push(&self.file, self.position, len);
+                self.position += len as u64;
+                return Some(data);
+            }
+        }
+        None
+    }
+
+    fn is_in_memory(&mut self, position: u64) -> bool {
+        let mut byte = [0];
+        let read = preadv2(&self.file, &mut [IoSliceMut::new(&mut byte)], position, ReadWriteFlags::NOWAIT);
+        self.at_once &= matches!(read, Ok(_) | Err(Errno::AGAIN | Errno::INTR));
+        read == Ok(1)
+    }
+
     fn read_at_once(&mut self) -> Option<Bytes> {
         let (mut piece, position) = self.next_piece()?;
         let mut room = [IoSliceMut::new(piece.room())];
@@ -149,7 +182,7 @@ impl FileBody {
         }
         if self.job.is_none() {
             if self.at_once
-                && let Some(data) = self.read_at_once()
+                && let Some(data) = self.take_at_once()
             {
                 self.left = self.left.saturating_sub(data.len() as u64);
                 return Poll::Ready(Some(Ok(data)));
@@ -203,7 +236,14 @@ fn range(header: &str, size: u64) -> Ranged {
 }
 
 /// Answers with the object's bytes, a part of them, or that the client has them already.
-pub fn answer(method: &Method, request: &HeaderMap, id: &ObjectId, file: File, size: u64) -> Result<Reply, ApiError> {
+pub fn answer(
+    request: &Parts,
+    id: &ObjectId,
+    file: File,
+    size: u64,
+    outbox: Option<Arc<Outbox>>,
+) -> Result<Reply, ApiError> {
+    let (method, request) = (&request.method, &request.headers);
     let etag = format!("\"{id}\"");
     let mut reply = Response::new(ReplyBody::empty());
     let headers = reply.headers_mut();
@@ -236,7 +276,7 @@ pub fn answer(method: &Method, request: &HeaderMap, id: &ObjectId, file: File, s
     set(reply.headers_mut(), CONTENT_TYPE, "application/octet-stream");
     set(reply.headers_mut(), CONTENT_LENGTH, &(end - start).to_string());
     if method == Method::GET {
-        *reply.body_mut() = ReplyBody::file(FileBody::new(file, start, end));
+        *reply.body_mut() = ReplyBody::file(FileBody::new(file, start, end, outbox));
     }
     Ok(reply)
 }

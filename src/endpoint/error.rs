@@ -122,8 +122,8 @@ impl ApiError {
         }
     }
 
-    /// The answer. `challenge` is what `WWW-Authenticate` says where one is due.
-    pub fn into_reply(self, request_id: &str, challenge: &str) -> Reply {
+    /// The body of the answer.
+    pub fn to_json(&self, request_id: &str) -> Vec<u8> {
         let wire = Wire {
             error: &self.message,
             code: self.status.as_u16(),
@@ -132,7 +132,13 @@ impl ApiError {
             request_id,
             details: &self.details,
         };
-        let mut reply = reply::json(self.status, &wire);
+        // Strings and numbers have no way not to serialise.
+        serde_json::to_vec(&wire).unwrap_or_default()
+    }
+
+    /// The answer. `challenge` is what `WWW-Authenticate` says where one is due.
+    pub fn into_reply(self, request_id: &str, challenge: &str) -> Reply {
+        let mut reply = reply::json_text(self.status, self.to_json(request_id));
         for (name, value) in self.headers {
             reply.headers_mut().insert(name, value);
         }

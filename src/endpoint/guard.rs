@@ -16,12 +16,14 @@
 //! is its first byte read. `X-Forwarded-*` is never looked at: anybody can send it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, ORIGIN, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, Version};
 
 use super::error::ApiError;
+use super::outbox::Outbox;
 use super::public::PublicUrl;
 use crate::state::escape;
 
@@ -36,6 +38,8 @@ pub struct Arrival {
     pub peer: Option<IpAddr>,
     /// The head had both a length and a transfer encoding.
     pub two_lengths: bool,
+    /// Where files for the client go, if its connection sends them by itself.
+    pub outbox: Option<Arc<Outbox>>,
 }
 
 /// The names under which this device may be addressed.
@@ -210,7 +214,13 @@ mod tests {
     use hyper::Request;
 
     fn arrival() -> Arrival {
-        Arrival { scheme: "http", local: Some(([127, 0, 0, 1], 12368).into()), peer: None, two_lengths: false }
+        Arrival {
+            scheme: "http",
+            local: Some(([127, 0, 0, 1], 12368).into()),
+            peer: None,
+            two_lengths: false,
+            outbox: None,
+        }
     }
 
     fn check(hosts: &Hosts, method: &str, version: Version, headers: &[(&str, &str)]) -> Result<String, u16> {

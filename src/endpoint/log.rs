@@ -5,16 +5,17 @@
 //! {"time":"2026-11-23T12:00:00Z","level":"info","peer":"192.168.1.5","method":"PUT",…}
 //! ```
 //!
-//! Whatever came from outside is escaped before it becomes part of a line.
+//! Whatever came from outside is escaped before it becomes part of a line. Nobody waits for a line to be written:
+//! `log_queue` is where it goes.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::state::escape;
+use super::log_queue::LogQueue;
+use crate::state::{escape, escape_text};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,7 +71,7 @@ pub struct Answered<'a> {
 /// Where log lines go.
 pub struct Log {
     format: Format,
-    out: Mutex<Box<dyn Write + Send>>,
+    queue: LogQueue,
 }
 
 #[derive(Serialize)]
@@ -95,32 +96,27 @@ struct Line<'a> {
 
 impl Log {
     /// To standard error.
-    pub fn stderr(format: Format) -> Self {
+    pub fn stderr(format: Format) -> io::Result<Self> {
         Self::to(format, Box::new(std::io::stderr()))
     }
 
     /// To anything that can be written to.
-    pub fn to(format: Format, out: Box<dyn Write + Send>) -> Self {
-        Self { format, out: Mutex::new(out) }
+    pub fn to(format: Format, out: Box<dyn Write + Send>) -> io::Result<Self> {
+        let lost = move |lines| {
+            let message = format!("{lines} log lines were lost: they were not read fast enough");
+            note_line(format, Level::Warn, &message)
+        };
+        Ok(Self { format, queue: LogQueue::to(out, Box::new(lost))? })
+    }
+
+    /// Waits a moment for what was logged to be written.
+    pub fn flush(&self) {
+        self.queue.flush();
     }
 
     /// Something happened that belongs to no request.
     pub fn note(&self, level: Level, message: &str) {
-        let time = rfc3339(SystemTime::now());
-        match self.format {
-            Format::Text => self.write(format!("{time} {} {}", level.word(), escape(&one_line(message)))),
-            Format::Json => self.json(&Line {
-                time,
-                level,
-                peer: None,
-                method: None,
-                path: None,
-                status: None,
-                ms: None,
-                request_id: None,
-                message: Some(message),
-            }),
-        }
+        self.queue.line(&note_line(self.format, level, message));
     }
 
     /// A request was answered.
@@ -141,11 +137,11 @@ impl Log {
                 );
                 if let Some(cause) = request.cause {
                     line.push_str(": ");
-                    line.push_str(&escape(&one_line(cause)));
+                    line.push_str(&escape_text(&one_line(cause)));
                 }
-                self.write(line);
+                self.queue.line(&line);
             }
-            Format::Json => self.json(&Line {
+            Format::Json => self.queue.line(&json_line(&Line {
                 time,
                 level,
                 peer: request.peer,
@@ -155,40 +151,51 @@ impl Log {
                 ms: Some(ms),
                 request_id: Some(request.request_id),
                 message: request.cause,
-            }),
+            })),
         }
     }
+}
 
-    /// JSON escapes control characters by itself; what else could act on a terminal (DEL, C1, direction marks)
-    /// is turned into `\u` escapes here.
-    fn json(&self, line: &Line<'_>) {
-        let Ok(text) = serde_json::to_string(line) else { return };
-        let mut out = String::with_capacity(text.len());
-        for c in text.chars() {
-            let mut units = [0u16; 2];
-            match c {
-                '\u{7f}'..='\u{9f}'
-                | '\u{61c}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}' => {
-                    for unit in c.encode_utf16(&mut units) {
-                        out.push_str(&format!("\\u{unit:04x}"));
-                    }
+fn note_line(format: Format, level: Level, message: &str) -> String {
+    let time = rfc3339(SystemTime::now());
+    match format {
+        Format::Text => format!("{time} {} {}", level.word(), escape_text(&one_line(message))),
+        Format::Json => json_line(&Line {
+            time,
+            level,
+            peer: None,
+            method: None,
+            path: None,
+            status: None,
+            ms: None,
+            request_id: None,
+            message: Some(message),
+        }),
+    }
+}
+
+/// JSON escapes control characters by itself; what else could act on a terminal (DEL, C1, direction marks)
+/// is turned into `\u` escapes here.
+fn json_line(line: &Line<'_>) -> String {
+    let Ok(text) = serde_json::to_string(line) else { return String::new() };
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let mut units = [0u16; 2];
+        match c {
+            '\u{7f}'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' => {
+                for unit in c.encode_utf16(&mut units) {
+                    out.push_str(&format!("\\u{unit:04x}"));
                 }
-                c => out.push(c),
             }
+            c => out.push(c),
         }
-        self.write(out);
     }
-
-    fn write(&self, mut line: String) {
-        line.push('\n');
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        // A log that cannot be written is no reason to stop serving.
-        let _ = out.write_all(line.as_bytes());
-    }
+    out
 }
 
 impl std::fmt::Debug for Log {
@@ -222,7 +229,7 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -239,7 +246,7 @@ mod tests {
 
     fn logged(format: Format) -> String {
         let sink = Sink::default();
-        Log::to(format, Box::new(sink.clone())).answered(&Answered {
+        Log::to(format, Box::new(sink.clone())).unwrap().answered(&Answered {
             peer: None,
             method: "GET",
             path: "/a\u{1b}[31m\nforged line",
@@ -268,8 +275,9 @@ mod tests {
     #[test]
     fn what_to_do_came_with_an_escaped_line_break() {
         let sink = Sink::default();
-        let log = Log::to(Format::Text, Box::new(sink.clone()));
+        let log = Log::to(Format::Text, Box::new(sink.clone())).unwrap();
         log.note(Level::Warn, "no space\npvr-agent gc makes some\n");
+        drop(log);
         let line = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
         assert!(line.ends_with(" warn no space; pvr-agent gc makes some\n"), "{line}");
     }

@@ -26,9 +26,12 @@ pub mod error;
 pub mod guard;
 pub mod limits;
 pub mod log;
+mod log_queue;
 mod objects;
+mod outbox;
 pub mod public;
 mod publish;
+mod refusal;
 mod remote;
 pub mod reply;
 pub mod route;
@@ -125,7 +128,7 @@ impl Endpoint {
         let request_id = self.request_id();
         let (challenge, answered) = match self.hosts.base(&head, &arrival) {
             Err(error) => (String::new(), Err(error)),
-            Ok(base) => (base.challenge(), self.route(&head, &mut body, &base).await),
+            Ok(base) => (base.challenge(), self.route(&head, &mut body, &base, &arrival).await),
         };
         let cause = answered.as_ref().err().map(ApiError::log_text);
         let mut reply = answered.unwrap_or_else(|error| error.into_reply(&request_id, &challenge));
@@ -145,7 +148,13 @@ impl Endpoint {
         reply
     }
 
-    async fn route(&self, head: &Parts, body: &mut BodyReader, base: &Base) -> Result<Reply, ApiError> {
+    async fn route(
+        &self,
+        head: &Parts,
+        body: &mut BodyReader,
+        base: &Base,
+        arrival: &Arrival,
+    ) -> Result<Reply, ApiError> {
         self.hosts.check_origin(head, base)?;
         match Route::parse(&head.method, head.uri.path())? {
             Route::Remote(rev) => self.remote(rev, base).await,
@@ -157,7 +166,7 @@ impl Endpoint {
             Route::PutBlob(id) => self.put_blob(id, size_of(head)?, body).await,
             Route::Blob(id) => {
                 let (file, size) = self.open_object(id).await?;
-                download::answer(&head.method, &head.headers, &id, file, size)
+                download::answer(head, &id, file, size, arrival.outbox.clone())
             }
             Route::Steps => self.steps().await,
             Route::PostStep => self.post_step(body).await,

@@ -3,11 +3,15 @@
 //! Reading has no clock of its own: what a wait for bytes means depends on whether a head or a body is due, so
 //! the connection's task and the body's reader time it. Writing has: a peer that doesn't take its answer at the
 //! minimum rate loses the connection.
+//!
+//! What the HTTP library answers by itself, to a head that it cannot read, is kept from the client and remembered: it
+//! is a status without a body, and errors here say why. Such an answer is what is written when all before it has gone
+//! out, no request is being worked on, and no answer of ours is due.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,26 +20,49 @@ use tokio::time::{Sleep, sleep};
 
 use super::connections::{Connection, Head};
 use super::limits::{Allowance, Limits};
+use super::outbox::{Outbox, is_stand_in};
 
 /// See the module.
 pub struct TimedIo {
     stream: TcpStream,
     connection: Arc<Connection>,
+    outbox: Arc<Outbox>,
     scan: HeadScan,
     allowance: Allowance,
     blocked: Option<(Instant, Pin<Box<Sleep>>)>,
+    /// Nothing is written that has not gone out.
+    flushed: bool,
+    /// The status that the library refused a head with.
+    refused: Option<u16>,
 }
 
 impl TimedIo {
     /// Wraps `stream`.
-    pub fn new(stream: TcpStream, connection: Arc<Connection>, limits: &Limits) -> Self {
+    pub fn new(stream: TcpStream, connection: Arc<Connection>, outbox: Arc<Outbox>, limits: &Limits) -> Self {
         let allowance = Allowance::new(limits);
-        Self { stream, connection, scan: HeadScan::default(), allowance, blocked: None }
+        Self {
+            stream,
+            connection,
+            outbox,
+            scan: HeadScan::default(),
+            allowance,
+            blocked: None,
+            flushed: true,
+            refused: None,
+        }
     }
 
-    /// The stream alone.
-    pub fn into_stream(self) -> TcpStream {
-        self.stream
+    /// The stream alone, and the status with which the library wanted to refuse the last head.
+    pub fn into_parts(self) -> (TcpStream, Option<u16>) {
+        (self.stream, self.refused)
+    }
+
+    /// Whether bytes are the library's own answer, which is not written.
+    fn is_kept(&mut self, bufs: &[io::IoSlice<'_>]) -> bool {
+        if std::mem::take(&mut self.flushed) && self.connection.is_unasked() {
+            self.refused = bufs.first().and_then(|buf| status(buf));
+        }
+        self.refused.is_some()
     }
 
     fn received(&mut self, bytes: &[u8]) {
@@ -46,6 +73,26 @@ impl TimedIo {
         }
         if self.scan.feed(bytes) {
             self.connection.saw_two_lengths();
+        }
+    }
+
+    /// Writes what comes first: bytes as they are, or what the outbox has in the place of stand-ins.
+    fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if self.is_kept(bufs) {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        let plain = bufs.iter().take_while(|buf| !is_stand_in(buf)).count();
+        let (plain, rest) = bufs.split_at(plain);
+        let room = match rest.first() {
+            Some(stand_in) if plain.iter().all(|buf| buf.is_empty()) => stand_in.len(),
+            _ => return Pin::new(&mut self.stream).poll_write_vectored(cx, plain),
+        };
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.outbox.try_send(&self.stream, room) {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                done => return Poll::Ready(done),
+            }
         }
     }
 
@@ -62,7 +109,7 @@ impl TimedIo {
                 self.connection.blocked();
                 let wait = self.allowance.next_wait();
                 let (_, timer) = self.blocked.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(wait))));
-                timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+                timer.as_mut().poll(cx).map(|()| Err(ErrorKind::TimedOut.into()))
             }
         }
     }
@@ -83,7 +130,7 @@ impl AsyncRead for TimedIo {
 
 impl AsyncWrite for TimedIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let result = self.poll_send(cx, &[io::IoSlice::new(buf)]);
         self.written(cx, result)
     }
 
@@ -92,7 +139,7 @@ impl AsyncWrite for TimedIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let result = self.poll_send(cx, bufs);
         self.written(cx, result)
     }
 
@@ -101,12 +148,19 @@ impl AsyncWrite for TimedIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.flushed = true;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
+}
+
+/// The status of an answer, from its first bytes.
+fn status(answer: &[u8]) -> Option<u16> {
+    let code = answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    std::str::from_utf8(code).ok()?.parse().ok()
 }
 
 /// Looks for a head with both `Content-Length` and `Transfer-Encoding` in the raw bytes: the parser drops the

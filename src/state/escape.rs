@@ -26,9 +26,28 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The same for sentences, whose quotes and backslashes are those of names escaped already: those stay.
+pub fn escape_text(text: &str) -> Cow<'_, str> {
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.push(c),
+            c => out.push_str(&escape(c.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    Cow::Owned(out)
+}
+
 fn needs_escape(c: char) -> bool {
+    acts(c) || matches!(c, '"' | '\\')
+}
+
+/// Whether a terminal or a reader of lines would act upon it.
+fn acts(c: char) -> bool {
     c.is_control()
-        || matches!(c, '"' | '\\')
         // Marks, embeddings, overrides and isolates of the bidirectional algorithm, separators that end a
         // line for some readers, and characters without any width.
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
@@ -36,7 +55,7 @@ fn needs_escape(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::escape;
+    use super::{escape, escape_text};
 
     #[test]
     fn nothing_that_acts_on_a_terminal_gets_through() {
@@ -50,6 +69,8 @@ mod tests {
             ("x\u{202e}y\u{feff}", "x\\u{202e}y\\u{feff}"),
         ] {
             assert_eq!(escape(raw), shown);
+            assert_eq!(escape_text(shown), shown, "a name in a sentence is escaped once");
         }
+        assert_eq!(escape_text("no \\\"\u{1b}[1m\n"), "no \\\"\\u{1b}[1m\\n");
     }
 }

@@ -30,7 +30,7 @@ pub mod pretty;
 pub mod revision;
 
 pub use document::{Entry, Finding, Spec, State, StateError};
-pub use escape::escape;
+pub use escape::{escape, escape_text};
 pub use id::ObjectId;
 pub use json::{Number, Object, Value};
 pub use parse::{JsonError, JsonLimits, JsonWarning};

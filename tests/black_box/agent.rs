@@ -1,5 +1,6 @@
 //! The real binary: as a server on a port of its own, and as a command.
 use super::http::{self, Response};
+use super::program;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// `pvr-agent` with an environment that holds nothing of the caller's settings.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pvr-agent"));
+    let mut command = program::command();
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PVR") {
             command.env_remove(name);
@@ -59,7 +60,7 @@ impl Server {
         Self::spawn(command)
     }
 
-    /// Starts what `command` says; it has to print its URL within 20 seconds.
+    /// Starts what `command` says; it has to print its URL within 20 seconds, under an emulator within ten times as many.
     pub fn spawn(mut command: Command) -> Self {
         let begun = Instant::now();
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start pvr-agent serve");
@@ -67,7 +68,7 @@ impl Server {
         let (found, url) = mpsc::channel();
         drain(child.stdout.take().expect("stdout"), log.clone(), Some(found));
         drain(child.stderr.take().expect("stderr"), log.clone(), None);
-        match url.recv_timeout(Duration::from_secs(20)) {
+        match url.recv_timeout(program::patience(Duration::from_secs(20))) {
             Ok(base) => Self { child, base, ready: begun.elapsed(), log },
             Err(_) => {
                 let _ = child.kill();

@@ -58,12 +58,13 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// Connects to `host:port`; half a minute without a byte is an error.
+    /// Connects to `host:port`; half a minute without a byte is an error (of an emulated program, five).
     pub fn open(host: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(host)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        stream.set_write_timeout(Some(Duration::from_secs(30)))?;
+        let patience = Some(super::program::patience(Duration::from_secs(30)));
+        stream.set_read_timeout(patience)?;
+        stream.set_write_timeout(patience)?;
         Ok(Self { stream: BufReader::new(stream), host: host.into() })
     }
 

@@ -7,6 +7,8 @@
 
 pub mod agent;
 pub mod http;
+#[path = "../program/mod.rs"]
+pub mod program;
 pub mod seed;
 
 /// Per cent of the repetitions that an issue names. 5 unless `PVR_ROUNDS` says otherwise, at least 1, at most 100.

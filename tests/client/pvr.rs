@@ -9,6 +9,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[path = "../program/mod.rs"]
+pub mod program;
+
 pub struct Home {
     folder: tempfile::TempDir,
 }
@@ -63,7 +66,7 @@ impl Home {
         String::from_utf8(fs::read(self.at(path)).unwrap()).unwrap()
     }
 
-    /// Runs `pvr` in a folder below the working folder; a minute is more than any of these takes.
+    /// Runs `pvr` in a folder below the working folder; a minute is more than any of these takes without an emulator.
     pub fn pvr<S: AsRef<OsStr>>(&self, folder: &str, args: &[S]) -> Ran {
         self.run(folder, args, &[])
     }
@@ -83,7 +86,7 @@ impl Home {
             let status = loop {
                 match child.try_wait().unwrap() {
                     Some(status) => break status,
-                    None if begun.elapsed() > Duration::from_secs(60) => {
+                    None if begun.elapsed() > program::patience(Duration::from_secs(60)) => {
                         child.kill().unwrap();
                         break child.wait().unwrap();
                     }
@@ -96,7 +99,7 @@ impl Home {
     }
 
     pub fn command<S: AsRef<OsStr>>(&self, cwd: &Path, args: &[S], env: &[(&str, &str)]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pvr-agent"));
+        let mut command = program::command();
         for name in ["PVR_ACCESSTOKEN", "PVR_CONFIG_DIR", "PVR_OBJECTS_DIR", "PVR_REPO_BASEURL", "PVR_CANONICAL_JSON"] {
             command.env_remove(name);
         }

@@ -23,7 +23,8 @@ pub struct Server {
     pub root: tempfile::TempDir,
     pub address: SocketAddr,
     pub stop: Stop,
-    pub log: Sink,
+    log: Sink,
+    endpoint: Arc<Endpoint>,
     thread: Option<JoinHandle<Ended>>,
 }
 
@@ -88,15 +89,21 @@ impl Server {
         let storage = make_storage(&root.path().join("storage"));
         let device = Device::open(storage, Runner::Nobody).unwrap();
         let log = Sink::default();
-        let lines = Log::to(Format::Text, Box::new(log.clone()));
+        let lines = Log::to(Format::Text, Box::new(log.clone())).unwrap();
         let hosts = Hosts::new(&["device.example".to_owned()], None);
         let endpoint = Arc::new(Endpoint::new(device, limits, hosts, lines, Vec::new()));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stop = Stop::default();
-        let asked = stop.clone();
-        let thread = std::thread::spawn(move || run(listener, endpoint, asked, false).unwrap());
-        Self { root, address, stop, log, thread: Some(thread) }
+        let (asked, serving) = (stop.clone(), Arc::clone(&endpoint));
+        let thread = std::thread::spawn(move || run(listener, serving, asked, false).unwrap());
+        Self { root, address, stop, log, endpoint, thread: Some(thread) }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.endpoint.log().flush();
+        self.log.text()
     }
 
     pub fn storage(&self) -> Storage {
