@@ -233,3 +233,23 @@ fn a_port_that_was_taken_left_a_storage_behind() {
     assert!(output.status.code() == Some(2) && said.contains("choose a port with --port"), "{said}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_storage_whose_making_was_cut_short_stayed_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let begun = ["pvroot/objects", "pvroot/trails/locals"];
+    for (folders, args, status) in [
+        (&begun[..1], &[][..], 200),
+        (&begun, &[], 200),
+        // One in a place that somebody named stays as it is.
+        (&begun, &["--storage", "pvroot"], 404),
+    ] {
+        for folder in folders {
+            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        let process = serve(dir.path(), &[&["--port", "0"], args].concat(), &[]);
+        assert_eq!(Client::connect(process.address).request("GET", "json", &[], b"").status, status, "{folders:?}");
+        drop(process);
+        std::fs::remove_dir_all(dir.path().join("pvroot")).unwrap();
+    }
+}
