@@ -42,6 +42,7 @@ done
 python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
 if [ -n "$missing" ] && [ -n "${CI_RUN:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     apt-get update -q
+    # shellcheck disable=SC2086 # the packages are words
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
 fi
 
@@ -67,8 +68,8 @@ series=$(sed -n 's/^LAYERSERIES_COMPAT_pvr-agent = "\(.*\)"/\1/p' yocto/meta-pvr
 for release in $series; do
     say "parse and fetch, as on $release"
     mkdir "$work/$release"
-    PYTHONPATH=$bitbake PYTHONDONTWRITEBYTECODE=1 python3 yocto/check/metadata.py "$work/$release" "$release" "$here" \
-        2>"$work/stderr" || {
+    PYTHONPATH=$bitbake PYTHONDONTWRITEBYTECODE=1 \
+        python3 yocto/check/metadata.py "$work/$release" "$release" "$here" 2>"$work/stderr" || {
         tail -n 20 "$work/stderr" >&2
         fail "the metadata, as on $release"
     }
@@ -119,7 +120,8 @@ ok "the CGI is one line"
 
 say "names"
 # A name is offered as an alternative exactly when the binary answers to it.
-offered=" $(sed -n 's/^ALTERNATIVE:${PN}:class-target = "\(.*\)"/\1/p' yocto/meta-pvr-agent/recipes-core/pvr-agent/pvr-agent_*.bb) "
+recipe=$(echo yocto/meta-pvr-agent/recipes-core/pvr-agent/pvr-agent_*.bb)
+offered=" $(sed -n 's/^ALTERNATIVE:${PN}:class-target = "\(.*\)"/\1/p' "$recipe") "
 for name in pvr pvtx pvcontrol; do
     answers=yes
     case $("$built" "$name" 2>&1 </dev/null || true) in
@@ -149,7 +151,9 @@ while IFS='|' read -r _ class calls missing _; do
         "No help topic for"*) found="$found $command" ;;
         esac
     done
-    [ "$(echo ${found:-nothing})" = "$(echo $missing)" ] || fail "README.md: what$class misses is${found:- nothing}, not$missing"
+    # shellcheck disable=SC2086,SC2116 # blanks don't count
+    [ "$(echo ${found:-nothing})" = "$(echo $missing)" ] ||
+        fail "README.md: what$class misses is${found:- nothing}, not$missing"
     [ -z "$found" ] || wanting=$((wanting + 1))
     rows=$((rows + 1))
 done < <(grep -E '^\| `[a-z-]+` \| [a-z ]+ \| [a-z ]+ \|$' yocto/README.md)

@@ -64,7 +64,9 @@ class Parsed:
         self.layer = os.path.join(checkout, "yocto", "meta-pvr-agent")
         layers = [os.path.join(HERE, "core"), self.layer] + [os.path.join(HERE, "pantavisor")] * pantavisor
         with open(os.path.join(top, "conf", "bblayers.conf"), "w") as file:
-            file.write(f'PVR_CHECK_SERIES = "{series}"\nPVR_CHECK_HOST = "{host()}"\nBBPATH = "${{TOPDIR}}"\nBBFILES = ""\nBBLAYERS = "{" ".join(layers)}"\n')
+            file.write(
+                f'PVR_CHECK_SERIES = "{series}"\nPVR_CHECK_HOST = "{host()}"\nBBPATH = "${{TOPDIR}}"\nBBFILES = ""\nBBLAYERS = "{" ".join(layers)}"\n'
+            )
         with open(os.path.join(top, "conf", "local.conf"), "w") as file:
             if series != "scarthgap":
                 file.write('UNPACKDIR ??= "${WORKDIR}/sources"\n')
@@ -74,7 +76,9 @@ class Parsed:
         config.env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         self.builder = bb.cookerdata.CookerDataBuilder(config)
         self.builder.parseBaseConfiguration()
-        self.files = [found for pattern in self.builder.data.getVar("BBFILES").split() for found in sorted(glob.glob(pattern))]
+        self.files = [
+            found for pattern in self.builder.data.getVar("BBFILES").split() for found in sorted(glob.glob(pattern))
+        ]
 
     def recipe(self, name):
         """The variants of the recipe whose file begins with `name`, appends applied."""
@@ -106,7 +110,7 @@ def fetch_and_unpack(d, checkout):
     os.makedirs(downloads, exist_ok=True)
     subprocess.run(["cargo", "fetch", "--locked", "--quiet"], cwd=checkout, check=True)
     for name in locked(checkout):
-        (found, *_) = glob.glob(os.path.join(cache, "*", name)) or [None]
+        found, *_ = glob.glob(os.path.join(cache, "*", name)) or [None]
         check(f"cargo has {name}", found) if found is None else shutil.copy(found, downloads)
     bb.fetch.get_hashvalue(d)  # as the signature of do_fetch does: finds the revision
     fetch = bb.fetch.Fetch(words(d, "SRC_URI"), d)
@@ -129,14 +133,24 @@ def the_recipe(build, series, checkout, manifest):
     parsed = Parsed(build, series, checkout, "plain")
     check("without meta-pantavisor, its recipes are left alone", not any("dynamic-layers" in f for f in parsed.files))
     variants = parsed.recipe("pvr-agent")
-    check("the recipe parses for target, native and nativesdk", set(variants) == {"", "native", "nativesdk"}, str(set(variants)))
+    check(
+        "the recipe parses for target, native and nativesdk",
+        set(variants) == {"", "native", "nativesdk"},
+        str(set(variants)),
+    )
     for variant, d in variants.items():
         shown = variant or "target"
         check(f"{shown}: not skipped", d.getVar("__SKIPPED") is None, d.getVar("__SKIPPED"))
-        check(f"{shown}: version is that of Cargo.toml", d.getVar("PV") == manifest["package"]["version"], d.getVar("PV"))
+        check(
+            f"{shown}: version is that of Cargo.toml", d.getVar("PV") == manifest["package"]["version"], d.getVar("PV")
+        )
         check(f"{shown}: licence is that of Cargo.toml", d.getVar("LICENSE") == manifest["package"]["license"])
         check(f"{shown}: crates and checksums are those of Cargo.lock", crates(d) == locked(checkout))
-        check(f"{shown}: nobody is promised a pvr at build time", words(d, "PROVIDES") == [d.getVar("PN")], d.getVar("PROVIDES"))
+        check(
+            f"{shown}: nobody is promised a pvr at build time",
+            words(d, "PROVIDES") == [d.getVar("PN")],
+            d.getVar("PROVIDES"),
+        )
         flags = " ".join(words(d, "CARGO_BUILD_FLAGS"))
         profile = "--no-default-features --features device" if variant == "" else ""
         check(f"{shown}: the profile", flags.endswith(f"Cargo.toml {profile}".strip()), flags)
@@ -147,14 +161,23 @@ def the_recipe(build, series, checkout, manifest):
     target = variants[""]
     check("the CGI package comes before the main one", words(target, "PACKAGES")[:2] == ["pvr-agent-cgi", "pvr-agent"])
 
-    options = {flag for flag in target.getVarFlags("PACKAGECONFIG") or {} if not flag.startswith("_") and flag not in ("doc", "defaultval")}
+    options = {
+        flag
+        for flag in target.getVarFlags("PACKAGECONFIG") or {}
+        if not flag.startswith("_") and flag not in ("doc", "defaultval")
+    }
     features = set(manifest["features"]) - {"default"}
-    check("PACKAGECONFIG has the features of Cargo.toml", options == features, f"{sorted(options)} and {sorted(features)}")
+    check(
+        "PACKAGECONFIG has the features of Cargo.toml", options == features, f"{sorted(options)} and {sorted(features)}"
+    )
     for option in sorted(options):
         local = f'PACKAGECONFIG:append:pn-pvr-agent = " {option}"\n'
         d = Parsed(build, series, checkout, "with-" + option, local).recipe("pvr-agent")[""]
         flags = " ".join(words(d, "CARGO_BUILD_FLAGS"))
-        check(f"{option} is added to the device profile", "--no-default-features --features device" in flags and f"--features {option}" in flags)
+        check(
+            f"{option} is added to the device profile",
+            "--no-default-features --features device" in flags and f"--features {option}" in flags,
+        )
     return target, variants
 
 
@@ -162,14 +185,16 @@ def sources(build, series, checkout, target):
     fetch = fetch_and_unpack(target, checkout)
     check("sources and crates unpack without a network", os.path.isfile(os.path.join(target.getVar("S"), "Cargo.toml")))
     for uri in words(target, "LIC_FILES_CHKSUM"):
-        (kind, host, path, _, _, parameters) = bb.fetch.decodeurl(uri)
+        kind, host, path, _, _, parameters = bb.fetch.decodeurl(uri)
         md5 = hashlib.md5(open(os.path.join(target.getVar("S"), host + path), "rb").read()).hexdigest()
         check(f"{path} has the checksum of LIC_FILES_CHKSUM", kind == "file" and md5 == parameters["md5"], md5)
     local = [fetch.localpath(uri) for uri in fetch.urls if uri.startswith("file://")]
     check("the files of the recipe are there", local and all(os.path.isfile(path) for path in local))
     for name, local in {
         "tarball": 'PVR_AGENT_SRC_URI = "https://example.com/pvr-agent-0.1.0.tar.gz;sha256sum=' + "0" * 64 + '"\n',
-        "remote": 'PVR_AGENT_SRC_URI = "git://example.com/pvr-agent;protocol=https;branch=main"\nPVR_AGENT_SRCREV = "' + "1" * 40 + '"\n',
+        "remote": 'PVR_AGENT_SRC_URI = "git://example.com/pvr-agent;protocol=https;branch=main"\nPVR_AGENT_SRCREV = "'
+        + "1" * 40
+        + '"\n',
     }.items():
         d = Parsed(build, series, checkout, name, local).recipe("pvr-agent")[""]
         skipped = d.getVar("__SKIPPED")
@@ -188,7 +213,11 @@ def refusals(build, series, checkout, manifest):
     ):
         for variant, d in Parsed(build, series, checkout, name.replace(" ", "-"), local).recipe("pvr-agent").items():
             said = d.getVar("__SKIPPED")
-            check(f"{name}: {variant or 'target'} {'is skipped, with a reason' if skipped else 'is built'}", bool(said) == skipped, said)
+            check(
+                f"{name}: {variant or 'target'} {'is skipped, with a reason' if skipped else 'is built'}",
+                bool(said) == skipped,
+                said,
+            )
 
 
 def with_pantavisor(build, series, checkout):
@@ -200,14 +229,21 @@ def with_pantavisor(build, series, checkout):
         path = fetch.localpath(uri)
         with open(path) as file:
             json.load(file)
-        check(f"{os.path.basename(path)} is there, is JSON and has the container's name", os.path.basename(path).startswith(container.getVar("PN") + "."))
+        check(
+            f"{os.path.basename(path)} is there, is JSON and has the container's name",
+            os.path.basename(path).startswith(container.getVar("PN") + "."),
+        )
 
     priority = {}
     for name in ("pvr", "pvr-agent"):
         for variant, d in parsed.recipe(name).items():
             check(f"{name} parses: {variant or 'target'}", d.getVar("__SKIPPED") is None)
             offered = words(d, "ALTERNATIVE:" + d.getVar("PN"))
-            check(f"{name} offers {'pvr' if variant == '' else 'nothing'}", offered == (["pvr"] if variant == "" else []), str(offered))
+            check(
+                f"{name} offers {'pvr' if variant == '' else 'nothing'}",
+                offered == (["pvr"] if variant == "" else []),
+                str(offered),
+            )
             if offered:
                 priority[name] = int(d.getVarFlag("ALTERNATIVE_PRIORITY", "pvr"))
     check("Go's pvr comes first", priority["pvr"] > priority["pvr-agent"], str(priority))
@@ -229,7 +265,12 @@ def main():
         name = variant or "target"
         write_shell(d, "do_install", os.path.join(run, "install-" + name))
         with open(os.path.join(run, "where-" + name), "w") as file:
-            file.write("".join(f"{key}={d.getVar(key)}\n" for key in ("D", "B", "bindir", "CARGO_TARGET_SUBDIR", "PVR_AGENT_CGI_DIR")))
+            file.write(
+                "".join(
+                    f"{key}={d.getVar(key)}\n"
+                    for key in ("D", "B", "bindir", "CARGO_TARGET_SUBDIR", "PVR_AGENT_CGI_DIR")
+                )
+            )
     write_shell(target, "do_compile", os.path.join(run, "compile-target"))
     os.write(out, f"ok: {checked} things about the metadata\n".encode())
 

@@ -35,7 +35,7 @@ says() { # a word, command…
 
 ifconfig lo 127.0.0.1 up
 syslogd -O /messages
-for try in 1 2 3 4 5; do
+for _ in 1 2 3 4 5; do
     [ -S /dev/log ] || sleep 1
 done
 
@@ -44,7 +44,8 @@ check "it starts" 0 $service start
 check "status is 0" 0 $service status
 check "it answers" 0 answers 12368
 first=$(pid)
-check "its pid file has its number" 0 says "^/usr/bin/pvr-agent serve --storage /storage" tr '\0' ' ' <"/proc/$first/cmdline"
+check "its pid file has its number" 0 \
+    says "^/usr/bin/pvr-agent serve --storage /storage" tr '\0' ' ' <"/proc/$first/cmdline"
 check "a second start says so" 0 says "running already" $service start
 check "and starts nothing" 0 [ "$(pid)" = "$first" ]
 check "what it writes is in the system log" 0 grep -q 'pvr-agent: .*/storage' /messages

@@ -70,7 +70,8 @@ RDEPENDS:${PN}-cgi = "${PN}"
 
 CONFFILES:${PN} = "${sysconfdir}/default/pvr-agent"
 
-# The names that the binary answers to. Go's pvr comes first where both are installed: it has commands that are missing here.
+# The names that the binary answers to. Go's pvr comes first where both are installed: it has commands that are missing
+# here.
 ALTERNATIVE:${PN}:class-target = "pvr"
 ALTERNATIVE_LINK_NAME[pvr] = "${bindir}/pvr"
 ALTERNATIVE_TARGET[pvr] = "${bindir}/pvr-agent"
