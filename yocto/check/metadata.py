@@ -64,9 +64,8 @@ class Parsed:
         self.layer = os.path.join(checkout, "yocto", "meta-pvr-agent")
         layers = [os.path.join(HERE, "core"), self.layer] + [os.path.join(HERE, "pantavisor")] * pantavisor
         with open(os.path.join(top, "conf", "bblayers.conf"), "w") as file:
-            file.write(
-                f'PVR_CHECK_SERIES = "{series}"\nPVR_CHECK_HOST = "{host()}"\nBBPATH = "${{TOPDIR}}"\nBBFILES = ""\nBBLAYERS = "{" ".join(layers)}"\n'
-            )
+            file.write(f'PVR_CHECK_SERIES = "{series}"\nPVR_CHECK_HOST = "{host()}"\n')
+            file.write(f'BBPATH = "${{TOPDIR}}"\nBBFILES = ""\nBBLAYERS = "{" ".join(layers)}"\n')
         with open(os.path.join(top, "conf", "local.conf"), "w") as file:
             if series != "scarthgap":
                 file.write('UNPACKDIR ??= "${WORKDIR}/sources"\n')
