@@ -40,7 +40,10 @@ mod status;
 mod steps;
 pub mod stop;
 mod timed_io;
+pub mod tls;
+mod transport;
 mod upload;
+mod wire;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -67,8 +70,9 @@ use log::{Answered, Log};
 use publish::Publisher;
 use reply::Reply;
 use route::Route;
-pub use server::{Ended, run};
+pub use server::{Ended, Listener, run};
 pub use stop::Stop;
+pub use tls::{Tls, TlsFiles};
 
 /// The router and everything it answers from.
 #[derive(Debug)]

@@ -16,6 +16,7 @@
 //! | [`part`] | part selection: `#a,b,-c` |
 //! | [`patch`] | RFC 7396 merge patch |
 //! | [`mod@escape`] | showing names that may hold anything |
+//! | [`time`] | the spelling of instants |
 
 pub mod canonical;
 pub mod document;
@@ -28,6 +29,7 @@ pub mod patch;
 pub mod path;
 pub mod pretty;
 pub mod revision;
+pub mod time;
 
 pub use document::{Entry, Finding, Spec, State, StateError};
 pub use escape::{escape, escape_text};
