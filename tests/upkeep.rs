@@ -1,6 +1,7 @@
 //! Checking and collecting a storage, from outside.
 
 mod disk;
+mod program;
 
 use disk::system::*;
 use disk::*;
@@ -116,9 +117,9 @@ fn what_cannot_be_read_is_a_finding_and_the_rest_is_checked() {
         install_as(&storage, "locals/x", &system("1")).unwrap();
         write(&storage, "app/extra", b"");
         make_current(&storage, "99");
-        let program = dir.path().join("pvr-agent");
-        fs::copy(env!("CARGO_BIN_EXE_pvr-agent"), &program).unwrap();
-        let mut command = Command::new(program);
+        let copy = dir.path().join("pvr-agent");
+        fs::copy(program::path(), &copy).unwrap();
+        let mut command = program::called(&copy);
         command.args(["fsck", "--json", "--storage"]).arg(storage.root());
         if rustix::process::geteuid().is_root() {
             // Root reads everything.

@@ -49,7 +49,7 @@ fn damage_is_found_and_what_nothing_names_goes() {
     let (code, would) = report(root.path(), "gc", &["--dry-run", "--rollbacks", "0"]);
     assert_eq!(code, Some(0));
     assert_eq!(names(&would, "revisions", "name"), ["locals/one"]);
-    assert_eq!(names(&would, "objects", "id"), [lonely.clone()]);
+    assert_eq!(names(&would, "objects", "id"), std::slice::from_ref(&lonely));
     assert_eq!(seed::tree(root.path()), before, "a dry run changed something");
     let (code, did) = report(root.path(), "gc", &["--rollbacks", "0"]);
     assert_eq!(code, Some(0));

@@ -111,14 +111,19 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
 }
 
-/// The storage that is named, or the device's, or the one that was made to try things with.
+/// The storage that is named, or the device's, or the one that was made to try things with. One whose making was cut
+/// short before it had a revision is made once more.
 fn storage_that_is_there(named: Option<&Path>) -> Result<Option<Storage>> {
-    let usual = Storage::usual_place();
-    match named {
-        Some(path) => Ok(Some(Storage::open(path)?)),
-        None if usual.join("trails").is_dir() => Ok(Some(Storage::open(&usual)?)),
-        None => Ok(None),
+    if let Some(path) = named {
+        return Ok(Some(Storage::open(path)?));
     }
+    let usual = Storage::usual_place();
+    if !usual.join("trails").is_dir() {
+        return Ok(None);
+    }
+    let storage = Storage::open(&usual)?;
+    let begun = usual.is_relative() && storage.names()?.is_empty();
+    Ok(Some(storage).filter(|_| !begun))
 }
 
 /// One to try things with.

@@ -98,14 +98,14 @@ impl Endpoint {
 
     /// `GET objects/<sha>`.
     pub(super) async fn object(&self, id: ObjectId, base: &Base) -> Result<Reply, ApiError> {
-        let size = self.blocking(move |device| device.object_size(&id)).await?;
+        let (_, size) = self.open_object(id).await?;
         let record = Record::new(base, &id, String::new(), "application/octet-stream".to_owned(), size);
         Ok(typed(reply::json(StatusCode::OK, &record)))
     }
 
     /// `GET objects`.
     pub(super) async fn objects(&self) -> Result<Reply, ApiError> {
-        let all = self.blocking(|device| device.objects()).await?;
+        let all = self.looking(|device| device.objects()).await?;
         let list = all.into_iter().map(|(id, size)| Listed { sha256: id.to_string(), size: size.to_string() });
         Ok(reply::json(StatusCode::OK, &list.collect::<Vec<_>>()))
     }

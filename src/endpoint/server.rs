@@ -18,7 +18,7 @@ use super::tls::Tls;
 use crate::device::Device;
 
 /// Threads for what blocks: hashing, writing, syncing. They come and go; one job is short or rare.
-const BLOCKING_THREADS: usize = 8;
+pub(super) const BLOCKING_THREADS: usize = 8;
 
 /// Stack of each: a state may be nested as deep as its limit allows, and the parser follows.
 const BLOCKING_STACK: usize = 2 * 1024 * 1024;

@@ -67,7 +67,7 @@ impl Endpoint {
 
     /// `GET steps`.
     pub(super) async fn steps(&self) -> Result<Reply, ApiError> {
-        let steps = self.blocking(|device| device.steps()).await?;
+        let steps = self.looking(|device| device.steps()).await?;
         let mut list = Vec::with_capacity(steps.len());
         let texts: Vec<_> = steps.iter().map(|step| progress(step.progress.as_deref())).collect();
         for (step, progress) in steps.iter().zip(&texts) {
@@ -95,7 +95,7 @@ impl Endpoint {
 
     /// `GET steps/<rev>/progress`, byte for byte.
     pub(super) async fn progress(&self, rev: RevText) -> Result<Reply, ApiError> {
-        let text = self.blocking(move |device| device.progress_text(&rev.0)).await?;
+        let text = self.looking(move |device| device.progress_text(&rev.0)).await?;
         Ok(reply::json_text(StatusCode::OK, text))
     }
 
@@ -149,7 +149,7 @@ impl Endpoint {
             Ok(Post { rev, state, text, commit_msg })
         };
         let device = self.shared_device();
-        let work = tokio::task::spawn_blocking(move || {
+        let work = self.disk().work(move || {
             let _turn = turn;
             parse().and_then(|post| Ok(device.post(post)?))
         });
