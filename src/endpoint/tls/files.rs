@@ -5,17 +5,15 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::time_provider::TimeProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{Error, InconsistentKeys, ServerConfig};
 use sha2::{Digest, Sha256};
 
 use super::{TlsFileError, TlsFiles};
+use crate::net::machine_clock;
 use crate::repo::shown;
-use crate::state::time::now;
 
 /// A chain and a key are a few KiB; what is much longer is something else.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -74,7 +72,7 @@ pub fn load(files: &TlsFiles) -> Result<Loaded, TlsFileError> {
 /// How connections are made with that pair.
 pub fn config(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Arc<ServerConfig>, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_details(provider, Arc::new(Clock))
+    let mut config = ServerConfig::builder_with_details(provider, machine_clock())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
@@ -83,16 +81,6 @@ pub fn config(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) 
     // Each is a session to be kept for a client that may want to come back; one such wish is enough.
     config.send_tls13_tickets = 1;
     Ok(Arc::new(config))
-}
-
-/// How old a session is. What rustls would ask has no time past 2038 on 32-bit processors.
-#[derive(Debug)]
-struct Clock;
-
-impl TimeProvider for Clock {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(now())))
-    }
 }
 
 /// The sha256 of a certificate as `openssl x509 -fingerprint -sha256` shows it.

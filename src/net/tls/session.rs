@@ -5,13 +5,11 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::{ServerName, UnixTime};
-use rustls::time_provider::TimeProvider;
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
-use super::{TlsError, Trust, verify};
+use super::{TlsError, Trust, machine_clock, verify};
 use crate::net::{NetError, Url};
-use crate::state::time::now;
 
 /// What all connections of a client share.
 #[derive(Debug)]
@@ -54,7 +52,7 @@ impl Tls {
 fn config(trust: &Trust) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = verify::verifier(trust, &provider)?;
-    let mut config = ClientConfig::builder_with_details(provider, Arc::new(Clock))
+    let mut config = ClientConfig::builder_with_details(provider, machine_clock())
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Other(error.to_string()))?
         .dangerous()
@@ -62,16 +60,6 @@ fn config(trust: &Trust) -> Result<Arc<ClientConfig>, TlsError> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
-}
-
-/// When certificates have to be valid. What rustls would ask has no time past 2038 on 32-bit processors.
-#[derive(Debug)]
-struct Clock;
-
-impl TimeProvider for Clock {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(now())))
-    }
 }
 
 /// The name that the certificate has to be for. An address has no zone there, and a name no dot at its end.
