@@ -14,7 +14,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use pki::{HERE, Pki};
-use pvr::{Home, program};
+use pvr::{Home, has_tls, program};
 use support::make_storage;
 
 /// A running server; killed when dropped.
@@ -78,14 +78,6 @@ fn folder() -> (Home, PathBuf) {
     let dir = home.at("");
     make_storage(&dir.join("storage"));
     (home, dir)
-}
-
-/// Whether the program has TLS: the one that cargo built has it if this test has, another one is asked.
-fn has_tls() -> bool {
-    let ran = Home::new().pvr("", &["clone", "https://localhost:1/x", "c"]);
-    let has = !ran.err.contains("built without TLS");
-    assert!(has == cfg!(feature = "tls") || std::env::var_os("PVR_AGENT_BIN").is_some(), "{ran:?}");
-    has
 }
 
 #[test]
