@@ -294,3 +294,18 @@ fn many_at_once_get_what_they_asked_for() {
         }
     });
 }
+
+/// The last piece of a file is written when the request is done with; it was taken for an answer of the HTTP library.
+#[test]
+fn the_last_piece_of_a_file_that_reads_like_an_answer_was_kept_from_the_client() {
+    let site = Site::new(Limits::default());
+    let bytes = [&vec![b'x'; 128 * 1024][..], b"HTTP/1.1 404 Not Found\r\n\r\n"].concat();
+    let below = format!("objects/{}/blob", sha(&bytes));
+    let mut client = site.connect();
+    let length = format!("Content-Length: {}\r\nConnection: close\r\n", bytes.len());
+    send(&mut client, site.head("PUT", &below, &length));
+    send(&mut client, &bytes);
+    assert_eq!(answer(&mut client).status, 200);
+    let got = site.get(&below);
+    assert!(got.status == 200 && got.body == bytes, "{} bytes", got.body.len());
+}

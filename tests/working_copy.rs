@@ -63,6 +63,16 @@ fn commit_keeps_big_integers_and_nulls() {
     assert_eq!(home.pvr("r", &["status"]).code(0).out, "");
 }
 
+/// The canonical text of a state was read again with one value allowed for every 16 bytes of that text, not of the limit.
+#[test]
+fn a_curve_of_2000_short_numbers_could_not_be_committed() {
+    let home = Home::new();
+    home.repo(&[("curve.json", format!("[0{}]", ",0".repeat(1999)).as_bytes())]);
+    assert_eq!(home.pvr("r", &["status"]).code(0).out, "");
+    home.write("r/curve.json", "[1]");
+    assert_eq!(home.pvr("r", &["status"]).code(0).out, "C curve.json\n");
+}
+
 #[test]
 fn lenient_files_are_warned_about() {
     let home = Home::new();

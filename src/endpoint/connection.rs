@@ -58,7 +58,7 @@ pub async fn serve(
     let limits = endpoint.limits().clone();
     let local = stream.local_addr().ok();
     let outbox = Arc::new(Outbox::default());
-    let wire = Wire::new(stream, Arc::clone(&connection), Arc::clone(&outbox), &limits);
+    let wire = Wire::new(stream, Arc::clone(&outbox), &limits);
     let transport = match open(wire, tls, &connection, &endpoint, stopping.clone()).await {
         Opened::Ready(transport) => transport,
         Opened::Refused(transport) => return linger(transport, &connection, &limits).await,

@@ -138,9 +138,15 @@ impl Endpoint {
         // One at a time: revisions are installed one after the other anyway, and a parsed state is many times
         // as large as its text. The turn ends with the work, not with the client's patience.
         let turn = self.posting().acquire_owned().await.map_err(ApiError::internal)?;
+        let values = JsonLimits { bytes: cap, depth: limits.json_depth }.values();
         let parse = move || -> Result<Post, ApiError> {
             let (rev, commit_msg, state) = open(parse_strict(&held.bytes, &json).map_err(bad_json)?)?;
             drop(held);
+            // What is around a state has a share of its own, which is not the state's: it is read again without.
+            if state.count() > values {
+                let message = format!("the state has more than {values} values");
+                return Err(ApiError::new(StatusCode::BAD_REQUEST, "bad-json", message));
+            }
             let state = State::from_value(state, Spec::Known)?;
             let text = state.to_canonical().map_err(|e| bad_state(e.to_string()))?;
             if text.len() > cap {

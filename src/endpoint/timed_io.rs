@@ -1,8 +1,8 @@
 //! A stream that tells its connection what comes in.
 //!
 //! What the HTTP library answers by itself, to a head that it cannot read, is kept from the client and remembered: it
-//! is a status without a body, and errors here say why. Such an answer is what is written when all before it has gone
-//! out, no request is being worked on, and no answer of ours is due.
+//! is a status without a body, and errors here say why. Such an answer is what is written when no request is being worked
+//! on and no answer of ours is on its way: from the moment it is handed over until all of it has gone out.
 
 use std::io;
 use std::pin::Pin;
@@ -19,8 +19,6 @@ pub struct TimedIo {
     stream: Transport,
     connection: Arc<Connection>,
     scan: HeadScan,
-    /// Nothing is written that has not gone out.
-    flushed: bool,
     /// The status that the library refused a head with.
     refused: Option<u16>,
 }
@@ -28,7 +26,7 @@ pub struct TimedIo {
 impl TimedIo {
     /// Wraps `stream`.
     pub fn new(stream: Transport, connection: Arc<Connection>) -> Self {
-        Self { stream, connection, scan: HeadScan::default(), flushed: true, refused: None }
+        Self { stream, connection, scan: HeadScan::default(), refused: None }
     }
 
     /// The stream alone, and the status with which the library wanted to refuse the last head.
@@ -38,7 +36,7 @@ impl TimedIo {
 
     /// Whether bytes are the library's own answer, which is not written.
     fn is_kept(&mut self, bufs: &[io::IoSlice<'_>]) -> bool {
-        if std::mem::take(&mut self.flushed) && self.connection.is_unasked() {
+        if self.refused.is_none() && self.connection.is_unasked() {
             self.refused = bufs.first().and_then(|buf| status(buf));
         }
         self.refused.is_some()
@@ -94,7 +92,7 @@ impl AsyncWrite for TimedIo {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.flushed = true;
+        self.connection.flushed();
         Poll::Ready(Ok(()))
     }
 
@@ -103,9 +101,10 @@ impl AsyncWrite for TimedIo {
     }
 }
 
-/// The status of an answer, from its first bytes.
+/// The status of an answer, from its first bytes. Its version is that of the request before.
 fn status(answer: &[u8]) -> Option<u16> {
-    let code = answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    let version = [b"HTTP/1.1 ", b"HTTP/1.0 "];
+    let code = version.iter().find_map(|version| answer.strip_prefix(*version))?.get(..3)?;
     std::str::from_utf8(code).ok()?.parse().ok()
 }
 

@@ -14,14 +14,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use super::connections::Connection;
 use super::limits::{Allowance, Limits};
 use super::outbox::{Outbox, is_stand_in};
 
 /// See the module.
 pub struct Wire {
     stream: TcpStream,
-    connection: Arc<Connection>,
     outbox: Arc<Outbox>,
     allowance: Allowance,
     blocked: Option<(Instant, Pin<Box<Sleep>>)>,
@@ -29,8 +27,8 @@ pub struct Wire {
 
 impl Wire {
     /// Wraps `stream`.
-    pub fn new(stream: TcpStream, connection: Arc<Connection>, outbox: Arc<Outbox>, limits: &Limits) -> Self {
-        Self { stream, connection, outbox, allowance: Allowance::new(limits), blocked: None }
+    pub fn new(stream: TcpStream, outbox: Arc<Outbox>, limits: &Limits) -> Self {
+        Self { stream, outbox, allowance: Allowance::new(limits), blocked: None }
     }
 
     /// The socket.
@@ -65,12 +63,10 @@ impl Wire {
             Poll::Ready(Ok(n)) => {
                 let waited = self.blocked.take().map_or_else(Default::default, |(since, _)| since.elapsed());
                 self.allowance.account(waited, n);
-                self.connection.sent();
                 Poll::Ready(Ok(n))
             }
             Poll::Ready(error) => Poll::Ready(error),
             Poll::Pending => {
-                self.connection.blocked();
                 let wait = self.allowance.next_wait();
                 let (_, timer) = self.blocked.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(wait))));
                 timer.as_mut().poll(cx).map(|()| Err(ErrorKind::TimedOut.into()))
