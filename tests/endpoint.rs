@@ -4,7 +4,7 @@ mod support;
 
 use pvr_agent::endpoint::{Ended, Limits};
 use pvr_agent::state::ObjectId;
-use pvr_agent::store::clock;
+use pvr_agent::state::clock;
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};

@@ -340,3 +340,52 @@ fn a_body_that_does_not_come_ends_and_an_address_has_its_share() {
     }
     assert_eq!(server.snapshot(), before);
 }
+
+/// The bytes are looked through for two lengths only where a head begins a read; behind a body, the parser alone sees it.
+#[test]
+fn two_lengths_pipelined_behind_a_body_smuggle_nothing() {
+    let server = Server::start();
+    let id = sha(b"abc");
+    assert_eq!(server.upload(b"abc").status, 200);
+    let before = server.snapshot();
+    let orders = [
+        "Content-Length: LENGTH\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: LENGTH",
+    ];
+    for lengths in orders {
+        // What follows is a request of its own to whoever goes by the chunks, and part of the body to whoever doesn't.
+        let state = factory_state();
+        let smuggled = format!(
+            "PUT /cgi-bin/pvr/json HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n{state}",
+            server.address,
+            state.len()
+        );
+        let chunks = "3\r\nabc\r\n0\r\n\r\n";
+        for length in [chunks.len() + smuggled.len(), chunks.len(), 3] {
+            let lengths = lengths.replace("LENGTH", &length.to_string());
+            let put = |lengths: &str| {
+                format!("PUT /cgi-bin/pvr/objects/{id}/blob?size=3 HTTP/1.1\r\nHost: {}\r\n{lengths}", server.address)
+            };
+            let first = format!("{}\r\n\r\nabc", put("Content-Length: 3"));
+            let second = format!("{}\r\n\r\n{chunks}{smuggled}", put(&lengths));
+            // In one piece, and with the second head in two.
+            for split in [0, first.len() + 10, first.len() + second.find("\r\n").unwrap() + 1] {
+                let all = format!("{first}{second}");
+                let mut client = server.connect();
+                client.send(&all[..split]);
+                std::thread::sleep(Duration::from_millis(if split > 0 { 60 } else { 0 }));
+                client.send(&all[split..]);
+                assert_eq!(client.response("PUT").status, 200);
+                let answer = client.response("PUT");
+                assert!(matches!(answer.status, 200 | 400), "{lengths} split at {split}: {}", answer.status);
+                assert_eq!(answer.header("connection"), Some("close"), "{lengths} split at {split}");
+                assert!(
+                    client.is_closed(),
+                    "{lengths} split at {split}: the connection goes on after {}",
+                    answer.status
+                );
+                assert_eq!(server.snapshot(), before, "{lengths} split at {split}");
+            }
+        }
+    }
+}

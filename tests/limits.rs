@@ -2,6 +2,7 @@
 mod black_box;
 
 use black_box::agent::{self, Server};
+use black_box::http;
 use black_box::seed::Seed;
 use std::fs;
 use std::path::Path;
@@ -86,4 +87,22 @@ fn a_limit_that_is_no_number_is_refused_by_name() {
         assert!(!output.status.success(), "{args:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(BYTES), "{args:?}: {output:?}");
     }
+}
+
+/// What is around a state in a post has room of its own, and the state was given that as well: the running state could not
+/// be read again.
+#[test]
+fn a_post_had_room_for_more_values_than_a_state_may_have() {
+    let root = tempfile::tempdir().expect("a folder");
+    Seed::factory(root.path());
+    let server = Server::start(root.path());
+    // The state itself, its spec and the array are values, too.
+    for (zeros, status) in [(131_070, 400), (131_069, 200)] {
+        let posted = server.post(&state(&format!("[0{}]", ",0".repeat(zeros - 1))), None).expect("an answer");
+        let read = http::get(&format!("{}/json", server.base));
+        assert_eq!(read.status, 200, "after a post of {zeros} zeros that was answered {}", posted.status);
+        assert_eq!(posted.status, status, "{posted}");
+    }
+    drop(server);
+    agent::assert_clean(root.path(), "posts as large as can be");
 }

@@ -362,3 +362,25 @@ fn a_store_that_is_only_looked_at_is_not_touched() {
     assert_eq!(store.list().unwrap(), [(id, 5)]);
     assert!(!dir.path().join(".pvr-agent").exists());
 }
+
+#[test]
+fn only_what_was_hashed_before_is_known() {
+    let dir = quick_dir();
+    let store = store_in(dir.path(), None);
+    let known = |id: &_| store.open_known(id).unwrap().map(|(_, size)| size);
+    let (ours, _) = upload(&store, b"hello").unwrap();
+    assert_eq!((known(&ours), known(&id_of(b"absent"))), (Some(5), None));
+    // What somebody else has put there, even long ago.
+    let theirs = id_of(b"theirs");
+    fs::write(store.path(&theirs), b"theirs").unwrap();
+    #[expect(clippy::disallowed_methods, reason = "this machine's clock")]
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    fs::File::options().write(true).open(store.path(&theirs)).unwrap().set_modified(long_ago).unwrap();
+    assert_eq!(known(&theirs), None);
+    assert_eq!((store.intact(&theirs).unwrap(), known(&theirs)), (Some(6), Some(6)));
+    fs::write(store.path(&theirs), b"THEIRS").unwrap();
+    assert_eq!(known(&theirs), None);
+    fs::remove_file(store.path(&ours)).unwrap();
+    fs::create_dir(store.path(&ours)).unwrap();
+    assert_eq!(known(&ours), None);
+}

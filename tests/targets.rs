@@ -48,12 +48,12 @@ fn check(list: &str, files: &BTreeMap<String, bool>) -> Vec<String> {
         }
         match (files.get(name), words.get(1).copied().unwrap_or_default()) {
             (None, _) => wrong.push(format!("{name} is no file of tests/")),
-            (Some(true), "smoke" | "program") | (Some(false), "library") => {}
+            (Some(true), "smoke" | "program" | "machine") | (Some(false), "library") => {}
             (Some(true), _) => wrong.push(format!("{name} runs the program: `program` or `smoke`")),
             (Some(false), _) => wrong.push(format!("{name} does not run the program: `library`, and the reason")),
         }
-        if (words.get(1) == Some(&"library")) != (words.len() > 2) {
-            wrong.push(format!("{name}: a reason belongs to `library`, and to nothing else"));
+        if matches!(words.get(1), Some(&"library" | &"machine")) != (words.len() > 2) {
+            wrong.push(format!("{name}: a reason belongs to `library` and `machine`, and to nothing else"));
         }
     }
     let missing = files.keys().filter(|name| !seen.contains(name.as_str()));
@@ -118,6 +118,8 @@ fn what_the_list_lacks_is_found() {
         ("a smoke\nb program", "b does not run the program"),
         ("a\nb library because", "a runs the program"),
         ("a smoke\nb library", "b: a reason"),
+        ("a machine\nb library because", "a: a reason"),
+        ("a smoke\nb machine because", "b does not run the program"),
         ("a smoke not always\nb library because", "a: a reason"),
         ("a smoke\na smoke\nb library because", "a is there twice"),
         ("a smoke\nb library because\nc smoke", "c is no file"),
@@ -169,7 +171,11 @@ fn every_target_runs_every_test_of_the_program_within_a_limit() {
         .map(|line| line.split_once(' ').expect("a target and a test"))
         .map(|(target, test)| (target.to_string(), test.to_string()))
         .collect();
-    let program: Vec<_> = files().into_iter().filter(|(_, runs)| *runs).map(|(name, _)| name).collect();
+    let capabilities = read("cross/capabilities.txt");
+    let here: Vec<_> =
+        lines(&capabilities).filter(|words| words.get(1) == Some(&"machine")).map(|words| words[0]).collect();
+    let runs = |(name, runs): &(String, bool)| *runs && !here.contains(&name.as_str());
+    let program: Vec<_> = files().into_iter().filter(runs).map(|(name, _)| name).collect();
     let wanted = TARGETS.iter().flat_map(|target| program.iter().map(|test| (target.to_string(), test.clone())));
     assert_eq!(listed, wanted.collect());
 }

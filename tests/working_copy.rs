@@ -63,6 +63,16 @@ fn commit_keeps_big_integers_and_nulls() {
     assert_eq!(home.pvr("r", &["status"]).code(0).out, "");
 }
 
+/// The canonical text of a state was read again with one value allowed for every 16 bytes of that text, not of the limit.
+#[test]
+fn a_curve_of_2000_short_numbers_could_not_be_committed() {
+    let home = Home::new();
+    home.repo(&[("curve.json", format!("[0{}]", ",0".repeat(1999)).as_bytes())]);
+    assert_eq!(home.pvr("r", &["status"]).code(0).out, "");
+    home.write("r/curve.json", "[1]");
+    assert_eq!(home.pvr("r", &["status"]).code(0).out, "C curve.json\n");
+}
+
 #[test]
 fn lenient_files_are_warned_about() {
     let home = Home::new();
@@ -202,7 +212,7 @@ fn references_are_expanded_with_the_base_that_is_given() {
     home.pvr("dev", &["get", "word"]).code(1).says("device nick is missing.");
     home.pvr("dev", &["get", "a", "b"]).code(1).says("ERROR: Get can have at most 1 argument. See --help.\n");
     home.pvr("", &["clone"]).code(2).says("clone needs need repository argument. See --help\n");
-    home.pvr("", &["clone", "https://127.0.0.1/x/y"]).code(7).says("https is not built into this program\n");
+    home.pvr("", &["clone", "https://127.0.0.1:1/x/y"]).code(7).says("Get \"https://127.0.0.1:1/x/y/.pvrremote\": ");
     home.pvr("", &["frobnicate"]).code(3).says("No help topic for 'frobnicate'\n");
 }
 

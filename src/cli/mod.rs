@@ -3,6 +3,7 @@
 //! `pvr-agent <command>` is here; the names that the binary also answers to have a module each, with an entry
 //! `run(arguments) -> ExitCode`.
 
+mod announcement;
 pub mod fsck;
 pub mod gc;
 mod limits;

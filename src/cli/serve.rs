@@ -1,7 +1,7 @@
 //! `pvr-agent serve`: the device endpoint on a socket.
 
 use std::io::{ErrorKind, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,11 +9,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 
+use super::announcement::{Announcement, Secured};
 use crate::device::{Device, Runner, RunningFile};
-use crate::endpoint::config::{ETC_FILE, Listen, PORT, STATE_KEY};
+use crate::endpoint::config::{ETC_FILE, Listen, STATE_KEY};
 use crate::endpoint::log::{Format, Level, Log};
 use crate::endpoint::public::PublicUrl;
-use crate::endpoint::{Ended, Endpoint, Hosts, Limits, Stop, route};
+use crate::endpoint::{Ended, Endpoint, Hosts, Limits, Listener, Stop, Tls};
 use crate::state::escape;
 use crate::trails::{Storage, factory};
 
@@ -29,6 +30,15 @@ pub struct Args {
     /// The port to listen on; 0 for any [env: PVR_AGENT_PORT] [default: 12368]
     #[arg(long, value_name = "N")]
     port: Option<String>,
+    /// Speak https with this certificate (PEM, chain behind it) [env: PVR_AGENT_TLS_CERT]
+    #[arg(long, value_name = "FILE", conflicts_with = "tls_self_signed")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM: PKCS#8, PKCS#1 or SEC1) [env: PVR_AGENT_TLS_KEY]
+    #[arg(long, value_name = "FILE", conflicts_with = "tls_self_signed")]
+    tls_key: Option<PathBuf>,
+    /// Speak https with the certificate and key in this folder, which are made if they are not there
+    #[arg(long, value_name = "DIR")]
+    tls_self_signed: Option<PathBuf>,
     /// The configuration file to read instead of the state's and /etc/pvr-sdk/config.json
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -62,24 +72,36 @@ pub fn run(args: Args) -> Result<ExitCode> {
     })
     .context("start the thread that writes the log")?;
 
-    let wanted = listen(&args, there.as_ref(), &log)?.address();
+    let settings = settings(&args, there.as_ref(), &log)?;
+    let wanted = settings.listen.address();
     let listener = TcpListener::bind(wanted).map_err(|error| cannot_listen(wanted, &error))?;
+    let address = listener.local_addr().context("ask for the address of the listener")?;
+    let mut warnings = Vec::new();
+    if !address.ip().to_canonical().is_loopback() {
+        warnings.push(format!("whoever reaches {address} can read and change this device: nobody has to log in"));
+    }
+    let tls = tls(&args, settings, address.ip(), &log, &mut warnings)?;
     // Only now: a storage to try things with is of no use to who cannot listen.
     let device = match there {
         Some(device) => device,
         None => open(make_storage()?)?,
     };
     let root = device.storage().root().to_owned();
-    let address = listener.local_addr().context("ask for the address of the listener")?;
-    let mut warnings = Vec::new();
-    if !address.ip().to_canonical().is_loopback() {
-        warnings.push(format!("whoever reaches {address} can read and change this device: nobody has to log in"));
-    }
+    let secured = tls.as_ref().map(|tls| Secured {
+        cert: &tls.files().cert,
+        fingerprint: tls.fingerprint(),
+        self_signed: args.tls_self_signed.is_some(),
+    });
+    let text = Announcement { root: &root, address, secured, runner, warnings: &warnings }.to_string();
     // In one write, and if nobody reads it, it is served all the same.
-    let _ = std::io::stdout().write_all(announcement(&root, address, runner, &warnings).as_bytes());
+    let _ = std::io::stdout().write_all(text.as_bytes());
 
     let hosts = Hosts::new(&args.host, args.public_url);
     let endpoint = Arc::new(Endpoint::new(device, Limits::default().with_json(&json), hosts, log, warnings));
+    let listener = match tls {
+        Some(tls) => Listener::https(listener, tls),
+        None => listener.into(),
+    };
     let ended = crate::endpoint::run(listener, Arc::clone(&endpoint), Stop::default(), true).context("serve")?;
     // The last lines are the ones that say why.
     endpoint.log().flush();
@@ -89,14 +111,19 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
 }
 
-/// The storage that is named, or the device's, or the one that was made to try things with.
+/// The storage that is named, or the device's, or the one that was made to try things with. One whose making was cut
+/// short before it had a revision is made once more.
 fn storage_that_is_there(named: Option<&Path>) -> Result<Option<Storage>> {
-    let usual = Storage::usual_place();
-    match named {
-        Some(path) => Ok(Some(Storage::open(path)?)),
-        None if usual.join("trails").is_dir() => Ok(Some(Storage::open(&usual)?)),
-        None => Ok(None),
+    if let Some(path) = named {
+        return Ok(Some(Storage::open(path)?));
     }
+    let usual = Storage::usual_place();
+    if !usual.join("trails").is_dir() {
+        return Ok(None);
+    }
+    let storage = Storage::open(&usual)?;
+    let begun = usual.is_relative() && storage.names()?.is_empty();
+    Ok(Some(storage).filter(|_| !begun))
 }
 
 /// One to try things with.
@@ -105,22 +132,39 @@ fn make_storage() -> Result<Storage> {
     factory::make(&usual).with_context(|| format!("make a storage in '{}'", escape(&usual.to_string_lossy())))
 }
 
+/// Where and how to listen.
+struct Settings {
+    listen: Listen,
+    /// Certificate and key are named by the running state.
+    tls_is_posted: bool,
+}
+
 /// Flag, environment, file; each value by itself. What the state says is somebody's post: a mistake there must
 /// not keep the endpoint, which is how it would be mended, from starting.
-fn listen(args: &Args, device: Option<&Device>, log: &Log) -> Result<Listen> {
-    let flags = Listen::from_texts("the command line", args.listen.as_deref(), args.port.as_deref())?;
+fn settings(args: &Args, device: Option<&Device>, log: &Log) -> Result<Settings> {
+    const FLAGS: &str = "the command line";
+    const ENV: &str = "the environment";
+    let flags = Listen::from_texts(FLAGS, args.listen.as_deref(), args.port.as_deref())?.with_tls(
+        FLAGS,
+        args.tls_cert.clone(),
+        args.tls_key.clone(),
+    )?;
+    let decided = |listen: &Listen| listen.tls.is_some() || args.tls_self_signed.is_some();
     // What a flag overrides is not even read, so it need not make sense.
     let env = |name: &str, overridden: bool| if overridden { None } else { std::env::var(name).ok() };
+    let path = |name: &str| if decided(&flags) { None } else { std::env::var_os(name).map(PathBuf::from) };
     let address = env("PVR_AGENT_LISTEN", flags.address.is_some());
     let port = env("PVR_AGENT_PORT", flags.port.is_some());
-    let env = Listen::from_texts("the environment", address.as_deref(), port.as_deref())?;
+    let (cert, key) = (path("PVR_AGENT_TLS_CERT"), path("PVR_AGENT_TLS_KEY"));
+    let env = Listen::from_texts(ENV, address.as_deref(), port.as_deref())?.with_tls(ENV, cert, key)?;
     let first = flags.or(env);
     if let Some(file) = &args.config {
         let named = Listen::from_file(file)?;
-        return Ok(first.or(named.with_context(|| format!("'{}' does not exist", escape(&file.to_string_lossy())))?));
+        let named = named.with_context(|| format!("'{}' does not exist", escape(&file.to_string_lossy())))?;
+        return Ok(Settings { listen: first.or(named), tls_is_posted: false });
     }
-    if first.address.is_some() && first.port.is_some() {
-        return Ok(first);
+    if first.address.is_some() && first.port.is_some() && decided(&first) {
+        return Ok(Settings { listen: first, tls_is_posted: false });
     }
     let running = device.map_or(Ok(None), |device| device.running_file(STATE_KEY, 64 * 1024));
     let running = match running {
@@ -134,7 +178,34 @@ fn listen(args: &Args, device: Option<&Device>, log: &Log) -> Result<Listen> {
         Listen::default()
     });
     let etc = Listen::from_file(Path::new(ETC_FILE))?.unwrap_or_default();
-    Ok(first.or(running).or(etc))
+    let tls_is_posted = first.tls.is_none() && running.tls.is_some();
+    Ok(Settings { listen: first.or(running).or(etc), tls_is_posted })
+}
+
+/// The certificate to speak https with, if one is asked for.
+fn tls(args: &Args, settings: Settings, listen: IpAddr, log: &Log, warnings: &mut Vec<String>) -> Result<Option<Tls>> {
+    let tls = match (&args.tls_self_signed, settings.listen.tls) {
+        (None, None) => return Ok(None),
+        (Some(folder), _) => {
+            let public = args.public_url.as_ref().map(|url| url.host().to_owned());
+            let names: Vec<_> = args.host.iter().cloned().chain(public).collect();
+            Tls::self_signed(folder, listen, &names)?
+        }
+        (None, Some(files)) if settings.tls_is_posted => match Tls::load(files.clone()) {
+            Ok(tls) => tls,
+            Err(error) => {
+                let warning =
+                    format!("the running state asks for https, and its certificate cannot be served: {error}");
+                log.note(Level::Warn, &warning);
+                warnings.push(warning.replace('\n', "; "));
+                // Without TLS in this build, plain HTTP is the only way to mend the state.
+                return Ok(Tls::load_later(files, listen).ok());
+            }
+        },
+        (None, Some(files)) => Tls::load(files)?,
+    };
+    warnings.extend(tls.warnings(Some(listen)));
+    Ok(Some(tls))
 }
 
 /// Usually because today's server, or another one of this program, is there already.
@@ -146,32 +217,4 @@ fn cannot_listen(wanted: SocketAddr, error: &std::io::Error) -> anyhow::Error {
         _ => "",
     };
     anyhow!("listen on {wanted}: {error}{hint}")
-}
-
-/// One thing a line: the storage, the URL, and what to type to get a copy.
-fn announcement(root: &Path, address: SocketAddr, runner: Runner, warnings: &[String]) -> String {
-    // Somebody at this machine reaches a listener on all addresses at the loopback one.
-    let ip = match address.ip() {
-        ip if ip.is_unspecified() && ip.is_ipv4() => std::net::Ipv4Addr::LOCALHOST.into(),
-        ip if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let url = format!("http://{}{}", SocketAddr::new(ip, address.port()), route::BASE);
-    let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("pvr-agent"));
-    let own = own.to_string_lossy();
-    let mut lines = vec![
-        format!("storage: {}", escape(&root.to_string_lossy())),
-        format!("URL: {url}"),
-        format!("without pvr: {} pvr clone {url}", escape(&own)),
-        match (address.port(), ip.is_ipv4()) {
-            // What pvr makes of an address alone has the usual port.
-            (PORT, true) => format!("with pvr: pvr clone {ip}"),
-            _ => format!("with pvr: pvr clone {url}"),
-        },
-    ];
-    if runner == Runner::Nobody {
-        lines.push("stand-alone: no Pantavisor here, a posted revision becomes the current one at once".to_owned());
-    }
-    lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
-    lines.join("\n") + "\n"
 }

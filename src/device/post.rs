@@ -1,8 +1,8 @@
 //! Taking a new revision in.
 
 use super::{Device, DeviceError, Runner};
+use crate::state::clock;
 use crate::state::{ObjectId, Revision, State};
-use crate::store::clock;
 use crate::trails::{Install, Progress, RevisionName, install};
 
 /// How many names are tried for a revision that may have any.

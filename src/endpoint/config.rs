@@ -1,12 +1,14 @@
 //! Where to listen: whoever comes first of flag, environment, running state, `/etc`, and the default.
 //!
 //! The file is the SDK's: `{"httpd":{"listen":"0.0.0.0","port":"12368"}}`, the port a string or a number
-//! (`sdk.md`). In a state it is the key [`STATE_KEY`]. Each of the two values is looked up by itself, so a state
-//! that names a port says nothing about the address.
+//! (`sdk.md`), and besides, `"tls-cert"` and `"tls-key"`, absolute paths. In a state it is the key [`STATE_KEY`].
+//! Address, port and the pair for TLS are looked up by themselves, so a state that names a port says nothing about the
+//! address.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::tls::TlsFiles;
 use crate::state::{JsonLimits, Value, escape, parse::parse_strict};
 
 /// The key of the SDK's configuration in a state.
@@ -22,12 +24,14 @@ pub const PORT: u16 = 12368;
 const MAX_BYTES: usize = 64 * 1024;
 
 /// What one source says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listen {
     /// The address, if it says one.
     pub address: Option<IpAddr>,
     /// The port, if it says one.
     pub port: Option<u16>,
+    /// Certificate and key, if it says that https is spoken.
+    pub tls: Option<TlsFiles>,
 }
 
 /// A source says something that cannot be used.
@@ -54,6 +58,12 @@ pub enum ConfigError {
         /// What could be.
         hint: &'static str,
     },
+    /// A certificate without a key, or a key without a certificate.
+    #[error("{origin}: a TLS certificate and its key go together\ngive both, and both in one place")]
+    Half {
+        /// Where it is written.
+        origin: String,
+    },
     /// A file is no JSON.
     #[error("{origin} is no configuration: {why}")]
     Json {
@@ -67,11 +77,11 @@ pub enum ConfigError {
 impl Listen {
     /// What is said here, and where it isn't, what is said there.
     pub fn or(self, other: Self) -> Self {
-        Self { address: self.address.or(other.address), port: self.port.or(other.port) }
+        Self { address: self.address.or(other.address), port: self.port.or(other.port), tls: self.tls.or(other.tls) }
     }
 
     /// With the defaults for what nobody says.
-    pub fn address(self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.address.unwrap_or(Ipv4Addr::LOCALHOST.into()), self.port.unwrap_or(PORT))
     }
 
@@ -81,7 +91,18 @@ impl Listen {
         Ok(Self {
             address: given(address).map(|text| address_of(origin, &text)).transpose()?,
             port: given(port).map(|text| port_of(origin, &text)).transpose()?,
+            tls: None,
         })
+    }
+
+    /// And with this certificate and key. Empty paths say nothing.
+    pub fn with_tls(self, origin: &str, cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Self, ConfigError> {
+        let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
+        match (given(cert), given(key)) {
+            (None, None) => Ok(self),
+            (Some(cert), Some(key)) => Ok(Self { tls: Some(TlsFiles { cert, key }), ..self }),
+            _ => Err(ConfigError::Half { origin: origin.to_owned() }),
+        }
     }
 
     /// From a configuration that has been parsed.
@@ -92,7 +113,22 @@ impl Listen {
             Some(Value::Number(number)) => Some(number.as_str().to_owned()),
             _ => None,
         };
-        Self::from_texts(origin, text("listen").as_deref(), text("port").as_deref())
+        // Relative to what? To nothing that whoever writes the file would know.
+        let path = |key| match httpd.get(key) {
+            Some(Value::String(text)) if !text.is_empty() && !text.starts_with('/') => Err(ConfigError::Value {
+                origin: origin.to_owned(),
+                what: key,
+                value: escape(text).into_owned(),
+                hint: "give an absolute path",
+            }),
+            Some(Value::String(text)) => Ok(Some(PathBuf::from(text))),
+            _ => Ok(None),
+        };
+        Self::from_texts(origin, text("listen").as_deref(), text("port").as_deref())?.with_tls(
+            origin,
+            path("tls-cert")?,
+            path("tls-key")?,
+        )
     }
 
     /// From a file.
@@ -167,8 +203,27 @@ mod tests {
         let flag = Listen::from_texts("flag", None, Some("1")).unwrap();
         let env = Listen::from_texts("env", Some("10.0.0.1"), Some("2")).unwrap();
         let etc = Listen::from_texts("etc", Some("10.0.0.2"), None).unwrap();
-        assert_eq!(flag.or(env).or(etc).address().to_string(), "10.0.0.1:1");
+        assert_eq!(flag.or(env).or(etc.clone()).address().to_string(), "10.0.0.1:1");
         assert_eq!(Listen::default().or(etc).address().to_string(), "10.0.0.2:12368");
         assert_eq!(Listen::from_texts("env", Some(""), Some(" ")).unwrap(), Listen::default());
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_come_from_one_place() {
+        let pair = |at: &str| TlsFiles { cert: format!("/{at}/c").into(), key: format!("/{at}/k").into() };
+        for (text, want) in [
+            (r#"{"httpd":{"tls-cert":"/a/c","tls-key":"/a/k"}}"#, Some(Some(pair("a")))),
+            (r#"{"httpd":{"tls-cert":"","tls-key":""}}"#, Some(None)),
+            (r#"{"httpd":{"port":1}}"#, Some(None)),
+            (r#"{"httpd":{"tls-cert":"/a/c"}}"#, None),
+            (r#"{"httpd":{"tls-cert":"","tls-key":"/a/k"}}"#, None),
+            (r#"{"httpd":{"tls-cert":"a/c","tls-key":"/a/k"}}"#, None),
+        ] {
+            assert_eq!(Listen::from_bytes("test", text.as_bytes()).ok().map(|listen| listen.tls), want, "{text}");
+        }
+        let flags = Listen::default().with_tls("flags", Some("/f/c".into()), Some("/f/k".into())).unwrap();
+        let etc = Listen { tls: Some(pair("etc")), ..Listen::default() };
+        assert_eq!(flags.or(etc.clone()).tls, Some(pair("f")));
+        assert_eq!(Listen::default().or(etc).tls, Some(pair("etc")));
     }
 }

@@ -26,6 +26,9 @@ use super::refusal;
 use super::reply::{self, Reply};
 use super::stop::{Stopping, either};
 use super::timed_io::TimedIo;
+use super::tls::Tls;
+use super::transport::{Opened, Transport, open};
+use super::wire::Wire;
 
 /// A future of an answer; boxed, so that the connection can be moved while it runs.
 type Answering = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
@@ -43,24 +46,38 @@ enum End {
     Unwanted,
 }
 
-/// Serves `stream` until it ends.
-pub async fn serve(stream: TcpStream, admitted: Admitted, endpoint: Arc<Endpoint>, stopping: Stopping) {
+/// Serves `stream` until it ends; with `tls`, https.
+pub async fn serve(
+    stream: TcpStream,
+    tls: Option<Arc<Tls>>,
+    admitted: Admitted,
+    endpoint: Arc<Endpoint>,
+    stopping: Stopping,
+) {
     let connection = Arc::clone(&admitted.0);
     let limits = endpoint.limits().clone();
     let local = stream.local_addr().ok();
     let outbox = Arc::new(Outbox::default());
-    let io = TokioIo::new(TimedIo::new(stream, Arc::clone(&connection), Arc::clone(&outbox), &limits));
+    let wire = Wire::new(stream, Arc::clone(&outbox), &limits);
+    let transport = match open(wire, tls, &connection, &endpoint, stopping.clone()).await {
+        Opened::Ready(transport) => transport,
+        Opened::Refused(transport) => return linger(transport, &connection, &limits).await,
+        Opened::Over => return,
+    };
+    let scheme = transport.scheme();
+    let outbox = transport.takes_files().then_some(outbox);
+    let io = TokioIo::new(TimedIo::new(transport, Arc::clone(&connection)));
     let service = {
         let (connection, endpoint) = (Arc::clone(&connection), Arc::clone(&endpoint));
         service_fn(move |request: Request<Incoming>| -> Answering {
             let begun = connection.begin();
             let endpoint = Arc::clone(&endpoint);
             let arrival = Arrival {
-                scheme: "http",
+                scheme,
                 local,
                 peer: Some(connection.peer()),
                 two_lengths: begun.two_lengths,
-                outbox: Some(Arc::clone(&outbox)),
+                outbox: outbox.clone(),
             };
             Box::pin(async move {
                 let reply = match begun.over_share {
@@ -143,11 +160,13 @@ fn deadline(connection: &Connection, limits: &Limits) -> Option<(Instant, End)> 
 
 /// Ends our side and reads what the client still sends, for a while. Closing with unread bytes resets the
 /// connection, and with it the answer that the client hasn't read yet.
-async fn linger(mut stream: TcpStream, connection: &Connection, limits: &Limits) {
-    if poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)).await.is_err() {
-        return;
-    }
+async fn linger(mut stream: Transport, connection: &Connection, limits: &Limits) {
     let drain = async {
+        // With TLS, this takes a client that reads.
+        if poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)).await.is_err() {
+            return;
+        }
+        let stream = stream.into_tcp();
         let mut scrap = [0; 4096];
         let mut left = limits.linger_bytes;
         while left > 0 && stream.readable().await.is_ok() {

@@ -26,10 +26,8 @@ pub struct Connection {
     peer: IpAddr,
     phase: Mutex<Phase>,
     two_lengths: AtomicBool,
-    /// The peer has yet to take bytes of an answer that is complete for us.
-    sending: AtomicBool,
-    /// An answer of ours has been handed over, and its first byte has not been written yet.
-    answer_due: AtomicBool,
+    /// An answer of ours has been handed over, and has not gone out to its last byte.
+    answering: AtomicBool,
     /// Told when the connection has to make room.
     pub evicted: Notify,
     registry: Arc<Registry>,
@@ -101,8 +99,7 @@ impl Registry {
             peer,
             phase: Mutex::new(Phase::Waiting { since: Instant::now(), begun: None }),
             two_lengths: AtomicBool::new(false),
-            sending: AtomicBool::new(false),
-            answer_due: AtomicBool::new(false),
+            answering: AtomicBool::new(false),
             evicted: Notify::new(),
             registry: Arc::clone(self),
         });
@@ -148,7 +145,7 @@ impl Connection {
 
     /// What it is doing. Whoever has yet to take the end of an answer is not waiting for us.
     pub fn phase(&self) -> Phase {
-        if self.sending.load(Ordering::Relaxed) { Phase::Busy } else { *self.lock() }
+        if self.answering.load(Ordering::Relaxed) { Phase::Busy } else { *self.lock() }
     }
 
     /// Begins a request.
@@ -174,30 +171,22 @@ impl Connection {
         }
     }
 
-    /// The peer takes no more for now; only the writing of its answer has a clock then.
-    pub fn blocked(&self) {
-        self.sending.store(true, Ordering::Relaxed);
-    }
-
-    /// Bytes of the last answer have gone out: the wait for the next request begins after them.
-    pub fn sent(&self) {
-        if self.sending.swap(false, Ordering::Relaxed) {
+    /// All that was written has gone out. If the last of an answer was among it, the wait for the next request begins.
+    pub fn flushed(&self) {
+        if let Phase::Waiting { since, begun } = &mut *self.lock()
+            && self.answering.swap(false, Ordering::Relaxed)
+        {
+            if begun.is_none() {
+                *since = Instant::now();
+            }
             self.registry.changed.notify_one();
         }
-        if let Phase::Waiting { since, begun: None } = &mut *self.lock() {
-            *since = Instant::now();
-        }
     }
 
-    fn answers(&self) {
-        self.answer_due.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether what is about to be written, after everything before it has gone out, answers a request that nobody
-    /// was asked about: the HTTP library refuses a head by itself.
+    /// Whether what is about to be written answers a request that nobody was asked about: the HTTP library refuses a
+    /// head by itself. It does so when the answer before has gone out.
     pub fn is_unasked(&self) -> bool {
-        let due = self.answer_due.swap(false, Ordering::Relaxed);
-        !due && matches!(*self.lock(), Phase::Waiting { .. })
+        matches!(self.phase(), Phase::Waiting { .. })
     }
 
     /// The head that is being read has both a length and a transfer encoding.
@@ -229,7 +218,7 @@ pub enum Head {
 impl InProgress {
     /// Its answer is handed over.
     pub fn answers(&self) {
-        self.0.answers();
+        self.0.answering.store(true, Ordering::Relaxed);
     }
 }
 
@@ -269,6 +258,19 @@ mod tests {
         assert!(registry.try_admit(peer(5)).is_some());
         drop((first, second, third, fourth));
         assert_eq!(registry.len(), 1);
+    }
+
+    #[test]
+    fn one_made_room_between_the_end_of_its_body_and_the_writing_of_it() {
+        let registry = registry(1, 10);
+        let only = Admitted(registry.try_admit(peer(1)).unwrap());
+        let request = only.0.begin().in_progress;
+        request.answers();
+        only.0.flushed(); // the head
+        drop(request);
+        assert!(!only.0.is_unasked() && registry.try_admit(peer(2)).is_none(), "the body has yet to be written");
+        only.0.flushed();
+        assert!(only.0.is_unasked() && registry.try_admit(peer(2)).is_some());
     }
 
     #[test]

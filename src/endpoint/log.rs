@@ -8,6 +8,7 @@
 //! Whatever came from outside is escaped before it becomes part of a line. Nobody waits for a line to be written:
 //! `log_queue` is where it goes.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,8 +16,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::log_queue::LogQueue;
+use crate::state::clock;
 use crate::state::{escape, escape_text};
-use crate::store::clock;
+
+/// Bytes of what came from outside that a line has at most, of each thing: escaped, they are six times as many.
+const LONGEST: usize = 2048;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,6 +126,8 @@ impl Log {
 
     /// A request was answered.
     pub fn answered(&self, request: &Answered<'_>) {
+        let (method, path) = (shortened(request.method), shortened(request.path));
+        let cause = request.cause.map(shortened);
         let level = if request.status >= 500 && request.status != 507 { Level::Error } else { Level::Info };
         let time = clock::rfc3339(clock::now());
         let ms = u64::try_from(request.took.as_millis()).unwrap_or(u64::MAX);
@@ -131,12 +137,12 @@ impl Log {
                 let mut line = format!(
                     "{time} {} {peer} {} {} {} {ms}ms id={}",
                     level.word(),
-                    escape(request.method),
-                    escape(request.path),
+                    escape(&method),
+                    escape(&path),
                     request.status,
                     request.request_id,
                 );
-                if let Some(cause) = request.cause {
+                if let Some(cause) = &cause {
                     line.push_str(": ");
                     line.push_str(&escape_text(&one_line(cause)));
                 }
@@ -146,12 +152,12 @@ impl Log {
                 time,
                 level,
                 peer: request.peer,
-                method: Some(request.method),
-                path: Some(request.path),
+                method: Some(&method),
+                path: Some(&path),
                 status: Some(request.status),
                 ms: Some(ms),
                 request_id: Some(request.request_id),
-                message: request.cause,
+                message: cause.as_deref(),
             })),
         }
     }
@@ -205,6 +211,14 @@ impl std::fmt::Debug for Log {
     }
 }
 
+/// The beginning of a text that is too long for a line.
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.len() > LONGEST {
+        true => format!("{}…", &text[..text.floor_char_boundary(LONGEST)]).into(),
+        false => text.into(),
+    }
+}
+
 /// Errors have what to do on a line of its own; what came from outside has been escaped in them already.
 fn one_line(text: &str) -> String {
     text.trim_end().replace('\n', "; ")
@@ -254,6 +268,33 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&logged(Format::Json)).unwrap();
         assert_eq!(value["message"], "no\u{202e}thing\u{9b}");
         assert_eq!(value["status"], 404);
+    }
+
+    #[test]
+    fn a_request_for_a_long_path_was_missing_in_the_log() {
+        for format in [Format::Text, Format::Json] {
+            let sink = Sink::default();
+            let log = Log::to(format, Box::new(sink.clone())).unwrap();
+            for letter in ["\"", "\\", "\u{9b}", "é"] {
+                let path = format!("/{}", letter.repeat(16_000));
+                log.answered(&Answered {
+                    peer: None,
+                    method: "GET",
+                    path: &path,
+                    status: 404,
+                    took: Duration::ZERO,
+                    request_id: "x-1",
+                    cause: Some(&format!("nothing at {}", escape(&path))),
+                });
+                log.flush();
+            }
+            let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(
+                text.lines().filter(|line| line.contains("x-1") && line.len() < 32_000).count(),
+                4,
+                "{format:?}"
+            );
+        }
     }
 
     #[test]

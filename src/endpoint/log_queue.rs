@@ -52,12 +52,12 @@ impl LogQueue {
     /// Queues a line, or counts it as lost.
     pub fn line(&self, line: &str) {
         let mut state = self.0.lock();
-        if state.waiting.len() + line.len() >= LONGEST {
+        if state.waiting.len() + line.len() < LONGEST {
+            state.waiting.push_str(line);
+            state.waiting.push('\n');
+        } else {
             state.lost += 1;
-            return;
         }
-        state.waiting.push_str(line);
-        state.waiting.push('\n');
         self.0.filled.notify_one();
     }
 
@@ -112,7 +112,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
+    use std::io::{BufRead, Read};
 
     fn queue(out: impl Write + Send + 'static) -> LogQueue {
         LogQueue::to(Box::new(out), Box::new(|lost| format!("{lost} lines were lost"))).unwrap()
@@ -138,6 +138,19 @@ mod tests {
             text.lines().filter_map(|line| line.strip_suffix(" lines were lost")?.parse::<u64>().ok()).sum();
         assert_eq!(whole + lost, sent, "every line is there or counted");
         assert!(whole > 0 && lost > 0, "{whole} of them came, {lost} were lost");
+    }
+
+    #[test]
+    fn that_a_line_was_lost_was_not_said_until_the_next_one() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let queue = queue(writer);
+        queue.line("so that the writer is known to sleep");
+        queue.flush();
+        queue.line(&"x".repeat(LONGEST));
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || tell.send(std::io::BufReader::new(reader).lines().nth(1)));
+        let said = told.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(said.unwrap().unwrap(), "1 lines were lost");
     }
 
     #[test]

@@ -14,12 +14,13 @@
 //! A request comes from a socket (`server`, `connection`) or from anything else that can make a
 //! [`hyper::Request`] and an [`Arrival`] of it: [`Endpoint::handle`] knows neither sockets nor processes. It passes
 //! the `guard`, becomes a [`route::Route`], and is answered from the [`Device`], whose functions all run on the
-//! blocking pool. One thread or two wait for all clients; memory is bounded by [`Limits`].
+//! blocking pool; those that may take long take turns (`disk`). One thread or two wait for all clients; memory is bounded by [`Limits`].
 
 mod body;
 pub mod config;
 mod connection;
 mod connections;
+mod disk;
 mod download;
 pub mod error;
 pub mod guard;
@@ -39,8 +40,12 @@ mod status;
 mod steps;
 pub mod stop;
 mod timed_io;
+pub mod tls;
+mod transport;
 mod upload;
+mod wire;
 
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Instant, UNIX_EPOCH};
@@ -55,8 +60,9 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::device::{Device, DeviceError};
-use crate::store::clock;
+use crate::state::{ObjectId, clock};
 use body::{BodyReader, BoxError};
+use disk::Disk;
 use error::ApiError;
 pub use guard::{Arrival, Base, Hosts};
 pub use limits::Limits;
@@ -64,8 +70,9 @@ use log::{Answered, Log};
 use publish::Publisher;
 use reply::Reply;
 use route::Route;
-pub use server::{Ended, run};
+pub use server::{Ended, Listener, run};
 pub use stop::Stop;
+pub use tls::{Tls, TlsFiles};
 
 /// The router and everything it answers from.
 #[derive(Debug)]
@@ -75,6 +82,7 @@ pub struct Endpoint {
     hosts: Hosts,
     log: Log,
     warnings: Vec<String>,
+    disk: Disk,
     publisher: Arc<Publisher>,
     held: Arc<Semaphore>,
     posting: Arc<Semaphore>,
@@ -88,12 +96,13 @@ pub struct Endpoint {
 impl Endpoint {
     /// Answers for `device`. `warnings` is what `status` says besides.
     pub fn new(device: Device, limits: Limits, hosts: Hosts, log: Log, warnings: Vec<String>) -> Self {
-        let device = Arc::new(device);
+        let (device, disk) = (Arc::new(device), Disk::new());
         let now = clock::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mixed =
             now.as_secs().wrapping_mul(1_000_003) ^ u64::from(now.subsec_nanos()) ^ u64::from(std::process::id());
         Self {
-            publisher: Publisher::new(Arc::clone(&device)),
+            publisher: Publisher::new(Arc::clone(&device), disk.clone()),
+            disk,
             held: Arc::new(Semaphore::new(limits.held_bytes.min(Semaphore::MAX_PERMITS))),
             posting: Arc::new(Semaphore::new(1)),
             reading: Arc::new(Semaphore::new(1)),
@@ -160,7 +169,7 @@ impl Endpoint {
             Route::Object(id) => self.object(id, base).await,
             Route::PutBlob(id) => self.put_blob(id, size_of(head)?, body).await,
             Route::Blob(id) => {
-                let (file, size) = self.blocking(move |device| device.open_object(&id)).await?;
+                let (file, size) = self.open_object(id).await?;
                 download::answer(head, &id, file, size, arrival.outbox.clone())
             }
             Route::Steps => self.steps().await,
@@ -183,8 +192,20 @@ impl Endpoint {
         error.into_reply(&request_id, "")
     }
 
-    /// Runs something that blocks where blocking is fine.
+    /// Runs something that writes, syncs or hashes where blocking is fine.
     async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Device) -> Result<T, DeviceError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let device = Arc::clone(&self.device);
+        match self.disk.work(move || work(&device)).await {
+            Ok(outcome) => outcome.map_err(ApiError::from),
+            Err(error) => Err(ApiError::internal(error)),
+        }
+    }
+
+    /// Runs something that only reads what is there. It has threads even while a disk keeps all those that write.
+    async fn looking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Device) -> Result<T, DeviceError> + Send + 'static,
     ) -> Result<T, ApiError> {
@@ -201,11 +222,19 @@ impl Endpoint {
         work: impl FnOnce(&Device) -> Result<T, DeviceError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let turn = Arc::clone(&self.reading).acquire_owned().await.map_err(ApiError::internal)?;
-        self.blocking(move |device| {
+        self.looking(move |device| {
             let _turn = turn;
             work(device)
         })
         .await
+    }
+
+    /// The bytes and the size of an intact object. One that was never hashed waits for its turn.
+    async fn open_object(&self, id: ObjectId) -> Result<(File, u64), ApiError> {
+        match self.looking(move |device| device.open_known_object(&id)).await? {
+            Some(known) => Ok(known),
+            None => self.blocking(move |device| device.open_object(&id)).await,
+        }
     }
 
     fn request_id(&self) -> String {
@@ -234,6 +263,10 @@ impl Endpoint {
 
     fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     fn publisher(&self) -> &Arc<Publisher> {

@@ -12,8 +12,8 @@ use super::body::BodyReader;
 use super::error::ApiError;
 use super::guard::Base;
 use super::reply::{self, Reply};
+use crate::state::clock;
 use crate::state::{JsonError, JsonLimits, ObjectId, Value, parse::parse_strict};
-use crate::store::clock;
 
 /// How long the URLs of a record are said to be good for, in minutes. They are good for ever.
 const EXPIRES: &str = "15";
@@ -97,14 +97,14 @@ impl Endpoint {
 
     /// `GET objects/<sha>`.
     pub(super) async fn object(&self, id: ObjectId, base: &Base) -> Result<Reply, ApiError> {
-        let size = self.blocking(move |device| device.object_size(&id)).await?;
+        let (_, size) = self.open_object(id).await?;
         let record = Record::new(base, &id, String::new(), "application/octet-stream".to_owned(), size);
         Ok(typed(reply::json(StatusCode::OK, &record)))
     }
 
     /// `GET objects`.
     pub(super) async fn objects(&self) -> Result<Reply, ApiError> {
-        let all = self.blocking(|device| device.objects()).await?;
+        let all = self.looking(|device| device.objects()).await?;
         let list = all.into_iter().map(|(id, size)| Listed { sha256: id.to_string(), size: size.to_string() });
         Ok(reply::json(StatusCode::OK, &list.collect::<Vec<_>>()))
     }

@@ -7,8 +7,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 
+use super::disk::Disk;
 use super::error::ApiError;
 use crate::device::{Device, DeviceError};
 use crate::store::Sealed;
@@ -22,6 +22,7 @@ type Outcome = Result<(), DeviceError>;
 #[derive(Debug)]
 pub struct Publisher {
     device: Arc<Device>,
+    disk: Disk,
     queue: Mutex<Queue>,
 }
 
@@ -34,8 +35,8 @@ struct Queue {
 
 impl Publisher {
     /// Nothing is waiting.
-    pub fn new(device: Arc<Device>) -> Arc<Self> {
-        Arc::new(Self { device, queue: Mutex::default() })
+    pub fn new(device: Arc<Device>, disk: Disk) -> Arc<Self> {
+        Arc::new(Self { device, disk, queue: Mutex::default() })
     }
 
     /// Returns when the object is durable and has its name.
@@ -60,7 +61,7 @@ impl Publisher {
         while let Some(batch) = self.next_batch() {
             let device = Arc::clone(&self.device);
             // Only a server that is going down cancels this; then nobody waits for an answer any more.
-            let _ = spawn_blocking(move || publish(&device, batch)).await;
+            let _ = self.disk.work(move || publish(&device, batch)).await;
         }
     }
 

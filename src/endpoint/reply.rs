@@ -10,7 +10,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::download::FileBody;
-use crate::store::clock;
+use crate::state::clock;
 
 /// What every handler returns.
 pub type Reply = Response<ReplyBody>;

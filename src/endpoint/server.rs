@@ -14,13 +14,35 @@ use super::connection;
 use super::connections::Registry;
 use super::log::Level;
 use super::stop::{Either, Stop, either};
+use super::tls::Tls;
 use crate::device::Device;
 
 /// Threads for what blocks: hashing, writing, syncing. They come and go; one job is short or rare.
-const BLOCKING_THREADS: usize = 8;
+pub(super) const BLOCKING_THREADS: usize = 8;
 
 /// Stack of each: a state may be nested as deep as its limit allows, and the parser follows.
 const BLOCKING_STACK: usize = 2 * 1024 * 1024;
+
+/// What clients connect to.
+#[derive(Debug)]
+pub struct Listener {
+    socket: std::net::TcpListener,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Listener {
+    /// https, with this certificate.
+    pub fn https(socket: std::net::TcpListener, tls: Tls) -> Self {
+        Self { socket, tls: Some(Arc::new(tls)) }
+    }
+}
+
+impl From<std::net::TcpListener> for Listener {
+    /// http.
+    fn from(socket: std::net::TcpListener) -> Self {
+        Self { socket, tls: None }
+    }
+}
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +65,8 @@ fn runtime() -> Builder {
 }
 
 /// Serves on `listener` until asked to stop. With `signals`, SIGTERM and SIGINT ask.
-pub fn run(listener: std::net::TcpListener, endpoint: Arc<Endpoint>, stop: Stop, signals: bool) -> io::Result<Ended> {
+pub fn run(listener: impl Into<Listener>, endpoint: Arc<Endpoint>, stop: Stop, signals: bool) -> io::Result<Ended> {
+    let Listener { socket, tls } = listener.into();
     let runtime = runtime()
         .enable_io()
         .enable_time()
@@ -52,13 +75,13 @@ pub fn run(listener: std::net::TcpListener, endpoint: Arc<Endpoint>, stop: Stop,
         .thread_name("pvr-agent-disk")
         .build()?;
     let ended = runtime.block_on(async {
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
+        socket.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(socket)?;
         if signals {
             tokio::spawn(stop.clone().on_signals());
         }
         tokio::spawn(sweep(Arc::clone(&endpoint)));
-        Ok(serve(listener, endpoint, stop).await)
+        Ok(serve(listener, tls, endpoint, stop).await)
     });
     // Jobs that still run hold nothing that the next start doesn't clean up.
     runtime.shutdown_background();
@@ -75,7 +98,7 @@ async fn sweep(endpoint: Arc<Endpoint>) {
     }
 }
 
-async fn serve(listener: TcpListener, endpoint: Arc<Endpoint>, stop: Stop) -> Ended {
+async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, endpoint: Arc<Endpoint>, stop: Stop) -> Ended {
     let registry = Registry::new(endpoint.limits().clone());
     let stopping = stop.stopping();
     let accepting = async {
@@ -92,7 +115,8 @@ async fn serve(listener: TcpListener, endpoint: Arc<Endpoint>, stop: Stop) -> En
             let admitted = registry.admit(peer.ip().to_canonical()).await;
             // Answers go out in one write or are large: waiting to fill a segment only delays them.
             let _ = stream.set_nodelay(true);
-            tokio::spawn(connection::serve(stream, admitted, Arc::clone(&endpoint), stopping.clone()));
+            let (tls, endpoint) = (tls.clone(), Arc::clone(&endpoint));
+            tokio::spawn(connection::serve(stream, tls, admitted, endpoint, stopping.clone()));
         }
     };
     if let Either::First(never) = either(accepting, stopping.clone().wait()).await {

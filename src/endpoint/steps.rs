@@ -11,8 +11,8 @@ use super::objects::bad_json;
 use super::reply::{self, Reply};
 use super::route::RevText;
 use crate::device::{Post, Posted, Step};
+use crate::state::clock;
 use crate::state::{Finding, JsonLimits, Object, Revision, Spec, State, Value, parse::parse_strict};
-use crate::store::clock;
 
 /// What `.pvrremote` calls the state in a post; and what today's client calls it where that says nothing.
 const STATE_KEYS: [&str; 2] = ["state", "post"];
@@ -68,7 +68,7 @@ impl Endpoint {
 
     /// `GET steps`.
     pub(super) async fn steps(&self) -> Result<Reply, ApiError> {
-        let steps = self.blocking(|device| device.steps()).await?;
+        let steps = self.looking(|device| device.steps()).await?;
         let mut list = Vec::with_capacity(steps.len());
         let texts: Vec<_> = steps.iter().map(|step| progress(step.progress.as_deref())).collect();
         for (step, progress) in steps.iter().zip(&texts) {
@@ -96,7 +96,7 @@ impl Endpoint {
 
     /// `GET steps/<rev>/progress`, byte for byte.
     pub(super) async fn progress(&self, rev: RevText) -> Result<Reply, ApiError> {
-        let text = self.blocking(move |device| device.progress_text(&rev.0)).await?;
+        let text = self.looking(move |device| device.progress_text(&rev.0)).await?;
         Ok(reply::json_text(StatusCode::OK, text))
     }
 
@@ -138,9 +138,15 @@ impl Endpoint {
         // One at a time: revisions are installed one after the other anyway, and a parsed state is many times
         // as large as its text. The turn ends with the work, not with the client's patience.
         let turn = self.posting().acquire_owned().await.map_err(ApiError::internal)?;
+        let values = JsonLimits { bytes: cap, depth: limits.json_depth }.values();
         let parse = move || -> Result<Post, ApiError> {
             let (rev, commit_msg, state) = open(parse_strict(&held.bytes, &json).map_err(bad_json)?)?;
             drop(held);
+            // What is around a state has a share of its own, which is not the state's: it is read again without.
+            if state.count() > values {
+                let message = format!("the state has more than {values} values");
+                return Err(ApiError::new(StatusCode::BAD_REQUEST, "bad-json", message));
+            }
             let state = State::from_value(state, Spec::Known)?;
             let text = state.to_canonical().map_err(|e| bad_state(e.to_string()))?;
             if text.len() > cap {
@@ -150,7 +156,7 @@ impl Endpoint {
             Ok(Post { rev, state, text, commit_msg })
         };
         let device = self.shared_device();
-        let work = tokio::task::spawn_blocking(move || {
+        let work = self.disk().work(move || {
             let _turn = turn;
             parse().and_then(|post| Ok(device.post(post)?))
         });

@@ -1,65 +1,42 @@
-//! A TCP stream that tells its connection what it sees and gives up on a peer that takes nothing.
-//!
-//! Reading has no clock of its own: what a wait for bytes means depends on whether a head or a body is due, so
-//! the connection's task and the body's reader time it. Writing has: a peer that doesn't take its answer at the
-//! minimum rate loses the connection.
+//! A stream that tells its connection what comes in.
 //!
 //! What the HTTP library answers by itself, to a head that it cannot read, is kept from the client and remembered: it
-//! is a status without a body, and errors here say why. Such an answer is what is written when all before it has gone
-//! out, no request is being worked on, and no answer of ours is due.
+//! is a status without a body, and errors here say why. Such an answer is what is written when no request is being worked
+//! on and no answer of ours is on its way: from the moment it is handed over until all of it has gone out.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
 
 use super::connections::{Connection, Head};
-use super::limits::{Allowance, Limits};
-use super::outbox::{Outbox, is_stand_in};
+use super::transport::Transport;
 
 /// See the module.
 pub struct TimedIo {
-    stream: TcpStream,
+    stream: Transport,
     connection: Arc<Connection>,
-    outbox: Arc<Outbox>,
     scan: HeadScan,
-    allowance: Allowance,
-    blocked: Option<(Instant, Pin<Box<Sleep>>)>,
-    /// Nothing is written that has not gone out.
-    flushed: bool,
     /// The status that the library refused a head with.
     refused: Option<u16>,
 }
 
 impl TimedIo {
     /// Wraps `stream`.
-    pub fn new(stream: TcpStream, connection: Arc<Connection>, outbox: Arc<Outbox>, limits: &Limits) -> Self {
-        let allowance = Allowance::new(limits);
-        Self {
-            stream,
-            connection,
-            outbox,
-            scan: HeadScan::default(),
-            allowance,
-            blocked: None,
-            flushed: true,
-            refused: None,
-        }
+    pub fn new(stream: Transport, connection: Arc<Connection>) -> Self {
+        Self { stream, connection, scan: HeadScan::default(), refused: None }
     }
 
     /// The stream alone, and the status with which the library wanted to refuse the last head.
-    pub fn into_parts(self) -> (TcpStream, Option<u16>) {
+    pub fn into_parts(self) -> (Transport, Option<u16>) {
         (self.stream, self.refused)
     }
 
     /// Whether bytes are the library's own answer, which is not written.
     fn is_kept(&mut self, bufs: &[io::IoSlice<'_>]) -> bool {
-        if std::mem::take(&mut self.flushed) && self.connection.is_unasked() {
+        if self.refused.is_none() && self.connection.is_unasked() {
             self.refused = bufs.first().and_then(|buf| status(buf));
         }
         self.refused.is_some()
@@ -73,44 +50,6 @@ impl TimedIo {
         }
         if self.scan.feed(bytes) {
             self.connection.saw_two_lengths();
-        }
-    }
-
-    /// Writes what comes first: bytes as they are, or what the outbox has in the place of stand-ins.
-    fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        if self.is_kept(bufs) {
-            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
-        }
-        let plain = bufs.iter().take_while(|buf| !is_stand_in(buf)).count();
-        let (plain, rest) = bufs.split_at(plain);
-        let room = match rest.first() {
-            Some(stand_in) if plain.iter().all(|buf| buf.is_empty()) => stand_in.len(),
-            _ => return Pin::new(&mut self.stream).poll_write_vectored(cx, plain),
-        };
-        loop {
-            ready!(self.stream.poll_write_ready(cx))?;
-            match self.outbox.try_send(&self.stream, room) {
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                done => return Poll::Ready(done),
-            }
-        }
-    }
-
-    fn written(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match result {
-            Poll::Ready(Ok(n)) => {
-                let waited = self.blocked.take().map_or_else(Default::default, |(since, _)| since.elapsed());
-                self.allowance.account(waited, n);
-                self.connection.sent();
-                Poll::Ready(Ok(n))
-            }
-            Poll::Ready(error) => Poll::Ready(error),
-            Poll::Pending => {
-                self.connection.blocked();
-                let wait = self.allowance.next_wait();
-                let (_, timer) = self.blocked.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(wait))));
-                timer.as_mut().poll(cx).map(|()| Err(ErrorKind::TimedOut.into()))
-            }
         }
     }
 }
@@ -130,8 +69,10 @@ impl AsyncRead for TimedIo {
 
 impl AsyncWrite for TimedIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = self.poll_send(cx, &[io::IoSlice::new(buf)]);
-        self.written(cx, result)
+        if self.is_kept(&[io::IoSlice::new(buf)]) {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -139,8 +80,10 @@ impl AsyncWrite for TimedIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = self.poll_send(cx, bufs);
-        self.written(cx, result)
+        if self.is_kept(bufs) {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -148,8 +91,9 @@ impl AsyncWrite for TimedIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.flushed = true;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.connection.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -157,9 +101,10 @@ impl AsyncWrite for TimedIo {
     }
 }
 
-/// The status of an answer, from its first bytes.
+/// The status of an answer, from its first bytes. Its version is that of the request before.
 fn status(answer: &[u8]) -> Option<u16> {
-    let code = answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    let version = [b"HTTP/1.1 ", b"HTTP/1.0 "];
+    let code = version.iter().find_map(|version| answer.strip_prefix(*version))?.get(..3)?;
     std::str::from_utf8(code).ok()?.parse().ok()
 }
 

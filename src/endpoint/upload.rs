@@ -9,10 +9,10 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::Endpoint;
 use super::body::BodyReader;
+use super::disk::{Disk, Job};
 use super::error::ApiError;
 use super::reply::{self, Reply};
 use crate::device::DeviceError;
@@ -25,7 +25,7 @@ const AHEAD: usize = 128 * 1024;
 /// And in how many pieces: each keeps a whole read buffer alive, however small it is.
 const PIECES: usize = 32;
 
-type Job = JoinHandle<Result<Writer, DeviceError>>;
+type Writing = Job<Result<Writer, DeviceError>>;
 
 /// What happens first.
 enum Event {
@@ -47,11 +47,11 @@ impl Endpoint {
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "object-too-large", message).close());
         }
         let writer = self.blocking(move |device| device.begin_upload(id, size)).await?;
-        let writer = match receive(writer, body).await {
+        let writer = match receive(self.disk(), writer, body).await {
             Ok(writer) => writer,
             Err((error, writer)) => {
                 // Giving a large file back to the file system takes its time.
-                spawn_blocking(move || drop(writer));
+                drop(self.disk().work(move || drop(writer)));
                 return Err(error);
             }
         };
@@ -79,9 +79,9 @@ fn declared(announced: Option<u64>, body: &BodyReader) -> Result<u64, ApiError> 
 }
 
 /// Moves the body into the writer. With the error comes what is left of the writer.
-async fn receive(writer: Writer, body: &mut BodyReader) -> Result<Writer, (ApiError, Option<Writer>)> {
+async fn receive(disk: &Disk, writer: Writer, body: &mut BodyReader) -> Result<Writer, (ApiError, Option<Writer>)> {
     let mut idle = Some(writer);
-    let mut job: Option<Job> = None;
+    let mut job: Option<Writing> = None;
     let mut ahead = Vec::new();
     let mut waiting = 0;
     let mut complete = false;
@@ -89,7 +89,7 @@ async fn receive(writer: Writer, body: &mut BodyReader) -> Result<Writer, (ApiEr
         if let Some(mut writer) = idle.take_if(|_| !ahead.is_empty()) {
             let pieces: Vec<Bytes> = std::mem::take(&mut ahead);
             waiting = 0;
-            job = Some(spawn_blocking(move || {
+            job = Some(disk.work(move || {
                 for piece in pieces {
                     writer.write_all(&piece)?;
                 }

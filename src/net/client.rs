@@ -9,6 +9,7 @@ use super::head::{self, Head, MAX_HEAD};
 use super::request::{Body, Method, Redirects, Request};
 use super::response::Response;
 use super::stream::Stream;
+use super::tls::{Tls, Trust};
 use super::{NetError, Scheme, Url};
 
 /// Interim answers (1xx) that are skipped before one request is given up.
@@ -52,8 +53,8 @@ impl std::fmt::Debug for Client {
 
 impl Client {
     /// A client with nothing open yet.
-    pub fn new(patience: Patience) -> Self {
-        Self { shared: Arc::default(), patience }
+    pub fn new(patience: Patience, trust: Trust) -> Self {
+        Self { shared: Arc::new(Shared { kept: Mutex::default(), tls: Tls::new(trust) }), patience }
     }
 
     /// Sends a request and reads the head of its answer. Any status is an answer, redirects too unless they are
@@ -101,7 +102,7 @@ impl Client {
                 result => return result.map_err(|failure| failure.error),
             }
         }
-        let stream = Stream::connect(url, self.patience.connect)?;
+        let stream = Stream::connect(url, &self.shared.tls, self.patience.connect)?;
         let stream = BufReader::with_capacity(RECEIVE_BUFFER, stream);
         let connection = Connection { key: Key::of(url), stream, since: Instant::now() };
         self.on(connection, method, url, head, body, wait).map_err(|failure| failure.error)
@@ -116,22 +117,22 @@ impl Client {
         body: &mut Body<'_>,
         wait: Duration,
     ) -> Result<Response, Failure> {
-        let set = |connection: &Connection, patience| {
+        let set = |connection: &mut Connection, patience| {
             connection
                 .stream
-                .get_ref()
+                .get_mut()
                 .set_patience(patience)
                 .map_err(|source| Failure::silent(NetError::Lost { doing: "setting its time limits", source }))
         };
-        set(&connection, self.patience.idle)?;
+        set(&mut connection, self.patience.idle)?;
         let early = connection.send(head, body, self.patience.idle)?;
-        set(&connection, wait)?;
+        set(&mut connection, wait)?;
         let sent_all = early.is_none();
         let head = match early {
             Some(head) => head,
             None => connection.final_head(wait)?,
         };
-        set(&connection, self.patience.idle)?;
+        set(&mut connection, self.patience.idle)?;
         if head.status == 101 {
             return Err(NetError::Protocol("switches to another protocol, unasked").into());
         }
@@ -246,7 +247,7 @@ impl Connection {
             left -= got as u64;
             if left > 0 && left <= look_at {
                 look_at = left.saturating_sub(LOOK_EVERY);
-                if self.stream.get_ref().has_input() {
+                if self.stream.get_mut().has_input() {
                     let head = self.one_head(patience)?;
                     if !head.is_interim() {
                         return Ok(Some(head));
@@ -318,9 +319,9 @@ impl Connection {
 }
 
 /// What clones of a client share.
-#[derive(Default)]
 pub(super) struct Shared {
     kept: Mutex<Vec<Connection>>,
+    tls: Tls,
 }
 
 impl Shared {
@@ -330,8 +331,8 @@ impl Shared {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|connection| connection.since.elapsed() < KEEP_FOR);
         while let Some(at) = kept.iter().rposition(|connection| connection.key == key) {
-            let connection = kept.swap_remove(at);
-            if !connection.stream.get_ref().has_input() {
+            let mut connection = kept.swap_remove(at);
+            if !connection.stream.get_mut().has_input() {
                 return Some(connection);
             }
         }

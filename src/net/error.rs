@@ -54,8 +54,13 @@ pub enum NetError {
         limit: u64,
     },
     /// `https`, in a build without TLS.
-    #[error("https is not built into this program\nuse http inside a trusted network, or a build with the tls feature")]
+    #[error(
+        "this program was built without TLS, so it cannot use https\nuse a build with the tls feature, or http inside a trusted network"
+    )]
     NoTls,
+    /// The peer is not whom we want to talk to, or no TLS at all.
+    #[error(transparent)]
+    Tls(#[from] super::TlsError),
     /// A redirect that leads nowhere we go.
     #[error("redirect to a bad address: {0}")]
     Redirect(super::UrlError),
@@ -80,6 +85,7 @@ impl NetError {
             Self::Protocol(_)
             | Self::TooLarge { .. }
             | Self::NoTls
+            | Self::Tls(_)
             | Self::Redirect(_)
             | Self::Redirects(_)
             | Self::Source(_)

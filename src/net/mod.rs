@@ -12,8 +12,8 @@
 //! Retrying is not done here: only the caller knows what may be repeated. The one exception is a kept connection that
 //! the server closed before a byte of the answer came.
 //!
-//! `https` is an error that says so until a build brings TLS; [`Url`] knows it already, and the transport is one enum
-//! in `stream.rs`.
+//! The transport is one enum in `stream.rs`; nothing above it knows whether there is TLS in between. In a build without
+//! the feature `tls`, `https` is an error that says so.
 
 mod body;
 mod client;
@@ -22,10 +22,14 @@ mod head;
 mod request;
 mod response;
 mod stream;
+mod tls;
 mod url;
 
 pub use client::{Client, Patience};
 pub use error::NetError;
 pub use request::{HeaderValue, Method, Redirects, Request};
 pub use response::Response;
+#[cfg(feature = "tls")]
+pub use tls::machine_clock;
+pub use tls::{TlsError, Trust};
 pub use url::{MAX_URL, Scheme, Url, UrlError};

@@ -1,11 +1,12 @@
 //! The transport below HTTP: a byte stream with time limits.
 //!
-//! One variant per transport. TLS and Unix sockets are further variants; nothing above this file knows which it is.
+//! One variant per transport; nothing above this file knows which it is.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+use super::tls::{Tls, TlsStream};
 use super::{NetError, Scheme, Url};
 
 /// An open connection.
@@ -13,14 +14,28 @@ use super::{NetError, Scheme, Url};
 pub(super) enum Stream {
     /// Plain TCP.
     Tcp(TcpStream),
+    /// TLS over it.
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
-    /// Connects to the address' host, trying each of its addresses in turn.
-    pub(super) fn connect(url: &Url, patience: Duration) -> Result<Self, NetError> {
-        if url.scheme() == Scheme::Https {
-            return Err(NetError::NoTls);
+    /// Connects to the address' host. `patience` is for finding one of its addresses that answers, and once more for
+    /// the TLS handshake with that one.
+    pub(super) fn connect(url: &Url, tls: &Tls, patience: Duration) -> Result<Self, NetError> {
+        // First of all: without TLS, or with a file that cannot be used, nobody has to be asked for anything.
+        let session = match url.scheme() {
+            Scheme::Http => None,
+            Scheme::Https => Some(tls.session(url)?),
+        };
+        let (tcp, address) = Self::reach(url, patience)?;
+        match session {
+            None => Ok(Self::Tcp(tcp)),
+            Some(session) => Ok(Self::Tls(Box::new(session.handshake(tcp, address, patience)?))),
         }
+    }
+
+    /// Tries each address in turn.
+    fn reach(url: &Url, patience: Duration) -> Result<(TcpStream, SocketAddr), NetError> {
         let resolve = |source| NetError::Resolve { host: url.host().to_owned(), source };
         let addresses: Vec<SocketAddr> = (url.host(), url.port()).to_socket_addrs().map_err(resolve)?.collect();
         let deadline = Instant::now() + patience;
@@ -34,7 +49,7 @@ impl Stream {
                 Ok(stream) => {
                     // Heads and small bodies are written in one piece each: waiting to fill packets only delays them.
                     stream.set_nodelay(true).ok();
-                    return Ok(Self::Tcp(stream));
+                    return Ok((stream, *address));
                 }
                 Err(source) => last = Some(NetError::Connect { address: address.to_string(), source }),
             }
@@ -43,18 +58,19 @@ impl Stream {
     }
 
     /// Limits how long one read or write may make no progress.
-    pub(super) fn set_patience(&self, patience: Duration) -> io::Result<()> {
+    pub(super) fn set_patience(&mut self, patience: Duration) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => {
                 stream.set_read_timeout(Some(patience))?;
                 stream.set_write_timeout(Some(patience))
             }
+            Self::Tls(stream) => stream.set_patience(patience),
         }
     }
 
     /// Whether the peer has sent something (or closed) already. On an idle connection either means that it cannot be
     /// used again; while a body is being sent, that the answer is there early.
-    pub(super) fn has_input(&self) -> bool {
+    pub(super) fn has_input(&mut self) -> bool {
         match self {
             Self::Tcp(stream) => {
                 if stream.set_nonblocking(true).is_err() {
@@ -63,6 +79,7 @@ impl Stream {
                 let waiting = matches!(stream.peek(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock);
                 stream.set_nonblocking(false).is_err() || !waiting
             }
+            Self::Tls(stream) => stream.has_input(),
         }
     }
 }
@@ -71,6 +88,7 @@ impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(buf),
+            Self::Tls(stream) => stream.read(buf),
         }
     }
 }
@@ -79,12 +97,14 @@ impl Write for Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.write(buf),
+            Self::Tls(stream) => stream.write(buf),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
         }
     }
 }

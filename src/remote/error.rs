@@ -130,7 +130,7 @@ impl RemoteError {
     /// Whether the request may have reached the other side although no answer came back.
     pub(super) fn may_have_arrived(&self) -> bool {
         let Self::Net { source, .. } = self else { return false };
-        !matches!(source, NetError::Resolve { .. } | NetError::Connect { .. } | NetError::NoTls)
+        !matches!(source, NetError::Resolve { .. } | NetError::Connect { .. } | NetError::NoTls | NetError::Tls(_))
     }
 }
 

@@ -11,8 +11,9 @@ use super::error::{Context, RepoError};
 use super::index::{Added, Index};
 use super::working::{Changes, hash_file, normal};
 use super::{Repo, shown};
+use crate::state::clock;
 use crate::state::{Entry, Spec, State, StatePath, Value};
-use crate::store::{ObjectStore, Sealed, Stage, clock};
+use crate::store::{ObjectStore, Sealed, Stage};
 
 /// Objects that are made durable together.
 const BATCH: usize = 32;

@@ -174,7 +174,7 @@ fn missing(pool: &Path, objects: &[(StatePath, ObjectId)]) -> String {
 /// What else can be done where a limit was in the way.
 fn limits(error: &JsonError) -> &'static str {
     match error {
-        JsonError::TooLarge { .. } | JsonError::TooDeep { .. } => {
+        JsonError::TooLarge { .. } | JsonError::TooDeep { .. } | JsonError::TooMany { .. } => {
             "; PVR_AGENT_MAX_STATE_BYTES and PVR_AGENT_MAX_JSON_DEPTH set the limits"
         }
         _ => "",

@@ -84,6 +84,15 @@ impl Value {
         self.as_object()?.get(key)
     }
 
+    /// How many values this is: itself and all that are in it, as the parser counts them.
+    pub fn count(&self) -> usize {
+        1 + match self {
+            Self::Array(items) => items.iter().map(Self::count).sum(),
+            Self::Object(members) => members.values().map(Self::count).sum::<usize>(),
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => 0,
+        }
+    }
+
     /// What kind of value this is, in a reader's words.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -16,8 +16,10 @@
 //! | [`part`] | part selection: `#a,b,-c` |
 //! | [`patch`] | RFC 7396 merge patch |
 //! | [`mod@escape`] | showing names that may hold anything |
+//! | [`clock`] | what time it is, and how that is written |
 
 pub mod canonical;
+pub mod clock;
 pub mod document;
 pub mod escape;
 pub mod id;

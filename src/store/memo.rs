@@ -8,9 +8,9 @@
 //! A line is written only for bytes that have been made durable: after a power cut the memo must not vouch for
 //! a file of the right size that has lost its content.
 
-use super::clock;
 use super::error::is_full;
 use crate::state::ObjectId;
+use crate::state::clock;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};

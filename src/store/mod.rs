@@ -46,7 +46,6 @@
 //! respected by anybody else: every look at a name is repeated when the name changes under it.
 
 mod caps;
-pub mod clock;
 mod durable;
 mod error;
 mod hash;

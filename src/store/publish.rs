@@ -6,13 +6,13 @@
 //! that revisions that link to it stay right; a bad one is replaced by rename.
 
 use super::ObjectStore;
-use super::clock;
 use super::durable;
 use super::error::{Context, StoreError};
 use super::temp::{TempDir, TempFile};
 use super::verify::{Check, TRIES};
 use super::writer::Sealed;
 use crate::state::ObjectId;
+use crate::state::clock;
 use rustix::fs::{Mode, chmod, fchmod, link, rename};
 use rustix::io::Errno;
 use std::fs::File;

@@ -1,11 +1,11 @@
 //! Removing what interrupted processes have left behind.
 
 use super::ObjectStore;
-use super::clock;
 use super::error::{Absent, Context, StoreError};
 use super::publish::older_than;
 use super::temp::TempDir;
 use crate::state::ObjectId;
+use crate::state::clock;
 use rustix::fs::{FlockOperation, Mode, OFlags, chmod, flock, open};
 use rustix::io::Errno;
 use std::fs::{self, Metadata};

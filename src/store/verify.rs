@@ -1,13 +1,13 @@
 //! Whether an object is there and is what its name says, and bringing it back where it isn't.
 
 use super::ObjectStore;
-use super::clock;
 use super::durable;
 use super::error::{Context, StoreError};
 use super::hash::hash;
 use super::memo::Stamp;
 use super::publish::Held;
 use crate::state::ObjectId;
+use crate::state::clock;
 use rustix::fs::{Mode, OFlags, fsync, open};
 use rustix::io::Errno;
 use std::fs::File;
@@ -30,6 +30,18 @@ pub(super) enum Check {
     Absent,
 }
 
+/// What a name seems to hold.
+enum Glance {
+    /// What has been hashed before.
+    Known(File, Stamp),
+    /// Some file.
+    Unknown(File),
+    /// No file.
+    Bad,
+    /// Nothing.
+    Absent,
+}
+
 impl ObjectStore {
     /// The size of an object, if it is there and holds the bytes its name promises; it is hashed unless that has
     /// been done before. One that has vanished or is bad is brought back if the working folder still holds it.
@@ -44,6 +56,15 @@ impl ObjectStore {
         drop(using);
         self.tidy_memo();
         Ok(found)
+    }
+
+    /// The bytes and the size of an object that has been found intact before. Doesn't hash, and takes no lock: a file
+    /// that is open stays. `None`: [`open_object`](ObjectStore::open_object) has to find out.
+    pub fn open_known(&self, id: &ObjectId) -> Result<Option<(File, u64)>, StoreError> {
+        match self.glance(&self.path(id), id)? {
+            Glance::Known(file, stamp) => Ok(Some((file, stamp.size))),
+            Glance::Unknown(_) | Glance::Bad | Glance::Absent => Ok(None),
+        }
     }
 
     /// As [`intact`](ObjectStore::intact), and makes sure that a collector finds the object in use: by a second
@@ -126,23 +147,33 @@ impl ObjectStore {
         Err(StoreError::Contended { path })
     }
 
-    /// Looks at what a name holds.
-    pub(super) fn check(&self, path: &Path, id: &ObjectId) -> Result<Check, StoreError> {
+    /// Looks at what a name holds without reading it.
+    fn glance(&self, path: &Path, id: &ObjectId) -> Result<Glance, StoreError> {
         // A FIFO must not block, a symlink must not lead elsewhere.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let mut file: File = match open(path, flags, Mode::empty()) {
+        let file: File = match open(path, flags, Mode::empty()) {
             Ok(fd) => fd.into(),
-            Err(Errno::NOENT) => return Ok(Check::Absent),
-            Err(Errno::LOOP | Errno::NXIO) => return Ok(Check::Bad),
+            Err(Errno::NOENT) => return Ok(Glance::Absent),
+            Err(Errno::LOOP | Errno::NXIO) => return Ok(Glance::Bad),
             Err(e) => return Err(e).on("open", path),
         };
         let meta = file.metadata().on("look at", path)?;
-        if !meta.is_file() {
-            return Ok(Check::Bad);
-        }
-        if self.inner.memo.vouches(id, &Stamp::of(&meta)) {
-            return Ok(Check::Intact(file, Stamp::of(&meta)));
-        }
+        let stamp = Stamp::of(&meta);
+        Ok(match meta.is_file() {
+            false => Glance::Bad,
+            true if self.inner.memo.vouches(id, &stamp) => Glance::Known(file, stamp),
+            true => Glance::Unknown(file),
+        })
+    }
+
+    /// Looks at what a name holds.
+    pub(super) fn check(&self, path: &Path, id: &ObjectId) -> Result<Check, StoreError> {
+        let mut file = match self.glance(path, id)? {
+            Glance::Known(file, stamp) => return Ok(Check::Intact(file, stamp)),
+            Glance::Unknown(file) => file,
+            Glance::Bad => return Ok(Check::Bad),
+            Glance::Absent => return Ok(Check::Absent),
+        };
         // One hashing for all threads that ask for the same object; a few at once for different ones.
         let stripe = usize::from(id.as_bytes()[0]) % self.inner.hashing.len();
         let _hashing = self.inner.hashing[stripe].lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,7 @@
 
 use pvr_agent::device::{Device, Runner};
 use pvr_agent::endpoint::log::{Format, Log};
-use pvr_agent::endpoint::{Ended, Endpoint, Hosts, Limits, Stop, run};
+use pvr_agent::endpoint::{Ended, Endpoint, Hosts, Limits, Listener, Stop, Tls, run};
 use pvr_agent::state::{JsonLimits, ObjectId, Revision, Spec, State};
 use pvr_agent::store::Stage;
 use pvr_agent::trails::{Install, Storage, install};
@@ -85,6 +85,14 @@ impl Server {
     }
 
     pub fn with(limits: Limits) -> Self {
+        Self::listening(limits, Listener::from)
+    }
+
+    pub fn https(limits: Limits, tls: Tls) -> Self {
+        Self::listening(limits, |socket| Listener::https(socket, tls))
+    }
+
+    fn listening(limits: Limits, listener: impl FnOnce(TcpListener) -> Listener) -> Self {
         let root = tempfile::tempdir().unwrap();
         let storage = make_storage(&root.path().join("storage"));
         let device = Device::open(storage, Runner::Nobody).unwrap();
@@ -92,8 +100,9 @@ impl Server {
         let lines = Log::to(Format::Text, Box::new(log.clone())).unwrap();
         let hosts = Hosts::new(&["device.example".to_owned()], None);
         let endpoint = Arc::new(Endpoint::new(device, limits, hosts, lines, Vec::new()));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let listener = listener(socket);
         let stop = Stop::default();
         let (asked, serving) = (stop.clone(), Arc::clone(&endpoint));
         let thread = std::thread::spawn(move || run(listener, serving, asked, false).unwrap());

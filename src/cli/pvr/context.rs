@@ -5,6 +5,8 @@
 //! | `--config-dir` | `PVR_CONFIG_DIR` | `$HOME/.pvr`, or `.pvr` in the home of the password file |
 //! | `--repo-baseurl` | `PVR_REPO_BASEURL` | `https://pvr.pantahub.com` |
 //! | `--access-token` | `PVR_ACCESSTOKEN` | none |
+//! | `--cacert` | `PVR_CACERT`, `SSL_CERT_FILE` | the authorities that are built in |
+//! | `--insecure` | `PVR_INSECURE` | no |
 //! | | `PVR_AGENT_MAX_STATE_BYTES`, `PVR_AGENT_MAX_JSON_DEPTH` | see `cli::limits` |
 //! | | `PVR_HTTP_TIMEOUT` | 60: seconds without anything moving before a connection is given up |
 //!
@@ -19,7 +21,7 @@ use std::time::Duration;
 use super::Globals;
 use super::failure::Failure;
 use super::show::{self, Progress};
-use crate::net::{Client, Patience, Url};
+use crate::net::{Client, Patience, Trust, Url};
 use crate::remote::{AccessToken, Remote};
 use crate::repo::{Place, Reference, ReferenceError, Repo, RepoError, Source};
 use crate::state::JsonLimits;
@@ -67,8 +69,14 @@ impl Context {
                 seconds.ok_or_else(|| Failure::plain("PVR_HTTP_TIMEOUT is not a number of seconds from 1 to 86400"))?;
             patience.idle = Duration::from_secs(seconds);
         }
+        let cacert = given(&globals.cacert, "PVR_CACERT").or_else(|| variable("SSL_CERT_FILE"));
+        let trust = match cacert {
+            _ if globals.insecure || switch("PVR_INSECURE")? => Trust::Anyone,
+            Some(file) => Trust::File(cwd.join(file)),
+            None => Trust::BuiltIn,
+        };
         let limits = crate::cli::limits::json().map_err(Failure::plain)?;
-        Ok(Self { cwd, config_dir, repo_baseurl, token, client: Client::new(patience), limits })
+        Ok(Self { cwd, config_dir, repo_baseurl, token, client: Client::new(patience, trust), limits })
     }
 
     /// The repository in the current folder, whether or not there is one.

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 /// Every long name, with whether it is a switch.
 const LONG: &[(&str, bool)] = &[
     ("access-token", false),
+    ("cacert", false),
     ("canonical", true),
     ("checkpoint", true),
     ("commit-msg", false),
@@ -17,6 +18,7 @@ const LONG: &[(&str, bool)] = &[
     ("force", true),
     ("hardlink", true),
     ("help", true),
+    ("insecure", true),
     ("message", false),
     ("objects", false),
     ("raw", true),

@@ -56,6 +56,13 @@ struct Globals {
     /// Folder of what all repositories share [env: PVR_CONFIG_DIR] [default: ~/.pvr]
     #[arg(short = 'c', long, value_name = "DIR")]
     config_dir: Option<String>,
+    /// The authorities (PEM) that may vouch for an https server, in place of those built in [env: PVR_CACERT,
+    /// SSL_CERT_FILE]
+    #[arg(long, value_name = "FILE")]
+    cacert: Option<String>,
+    /// Talk to any https server, whatever its certificate says [env: PVR_INSECURE]
+    #[arg(short, long)]
+    insecure: bool,
     /// Nothing replaces this program while it runs: accepted for scripts
     #[arg(long, hide = true)]
     disable_self_upgrade: bool,

@@ -25,6 +25,13 @@ pub struct JsonLimits {
 impl JsonLimits {
     /// The parser recurses once for each level; beyond this the 2 MiB of a thread's stack are at stake.
     pub const MAX_DEPTH: usize = 1000;
+
+    /// How many values a document may have where its author is a stranger: one for every 16 bytes of the largest
+    /// document, 131,072 by default. As a tree, a value takes up to 170 bytes; 2 MiB of zeros with commas between
+    /// them would take the memory of a small device.
+    pub fn values(&self) -> usize {
+        (self.bytes / 16).max(1024)
+    }
 }
 
 impl Default for JsonLimits {
@@ -52,6 +59,14 @@ pub enum JsonError {
         /// The limit in levels.
         limit: usize,
         /// Offset of the bracket that was one too many.
+        at: usize,
+    },
+    /// There are more values than [`JsonLimits::values`].
+    #[error("the JSON document has more than {limit} values at byte {at}")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+        /// Offset of the value that was one too many.
         at: usize,
     },
     /// The text breaks the grammar.
@@ -142,6 +157,8 @@ struct Parser<'a> {
     at: usize,
     depth_left: usize,
     depth_limit: usize,
+    values_left: usize,
+    values_limit: usize,
     strict: bool,
     warnings: Vec<JsonWarning>,
 }
@@ -152,7 +169,18 @@ impl<'a> Parser<'a> {
             return Err(JsonError::TooLarge { size: bytes.len(), limit: limits.bytes });
         }
         let depth_limit = limits.depth.min(JsonLimits::MAX_DEPTH);
-        Ok(Self { bytes, at: 0, depth_left: depth_limit, depth_limit, strict, warnings: Vec::new() })
+        // Whoever reads a file of their own working tree has it before them.
+        let values_limit = if strict { limits.values() } else { usize::MAX };
+        Ok(Self {
+            bytes,
+            at: 0,
+            depth_left: depth_limit,
+            depth_limit,
+            values_left: values_limit,
+            values_limit,
+            strict,
+            warnings: Vec::new(),
+        })
     }
 
     fn document(&mut self) -> Result<Value, JsonError> {
@@ -185,6 +213,8 @@ impl<'a> Parser<'a> {
     }
 
     fn value(&mut self) -> Result<Value, JsonError> {
+        let too_many = JsonError::TooMany { limit: self.values_limit, at: self.at };
+        self.values_left = self.values_left.checked_sub(1).ok_or(too_many)?;
         match self.peek() {
             Some(b'{') => self.nested(Self::object),
             Some(b'[') => self.nested(Self::array),
@@ -347,6 +377,16 @@ mod tests {
         let limits = JsonLimits { bytes: 4, depth: 9 };
         assert!(parse_strict(b"1234", &limits).is_ok());
         assert!(matches!(parse_strict(b"12345", &limits), Err(JsonError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn two_megabytes_of_zeros_are_no_hundred_megabytes_of_tree() {
+        let zeros = |count: usize| format!("[0{}]", ",0".repeat(count - 1));
+        let most = JsonLimits::default().values() - 1; // the array is a value, too
+        assert_eq!(most, 131_071);
+        assert!(strict(&zeros(most)).is_ok());
+        assert!(matches!(strict(&zeros(most + 1)), Err(JsonError::TooMany { limit: 131_072, .. })));
+        assert!(parse_lenient(zeros(most + 1).as_bytes(), &JsonLimits::default()).is_ok());
     }
 
     #[test]

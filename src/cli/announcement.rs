@@ -1,0 +1,64 @@
+//! What `serve` prints when it listens: one thing a line.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use crate::device::Runner;
+use crate::endpoint::config::PORT;
+use crate::endpoint::route;
+use crate::repo::shown;
+
+/// The storage, the URL, and what to type to get a copy.
+pub(super) struct Announcement<'a> {
+    pub(super) root: &'a Path,
+    pub(super) address: SocketAddr,
+    /// https is spoken, with this certificate.
+    pub(super) secured: Option<Secured<'a>>,
+    pub(super) runner: Runner,
+    pub(super) warnings: &'a [String],
+}
+
+/// A certificate, and whether clients have to be told to trust it.
+pub(super) struct Secured<'a> {
+    pub(super) cert: &'a Path,
+    pub(super) fingerprint: String,
+    pub(super) self_signed: bool,
+}
+
+impl fmt::Display for Announcement<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Somebody at this machine reaches a listener on all addresses at the loopback one.
+        let ip = match self.address.ip() {
+            ip if ip.is_unspecified() && ip.is_ipv4() => Ipv4Addr::LOCALHOST.into(),
+            ip if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let scheme = if self.secured.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}{}", SocketAddr::new(ip, self.address.port()), route::BASE);
+        let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("pvr-agent"));
+        let own = shown(&own);
+        writeln!(f, "storage: {}", shown(self.root))?;
+        writeln!(f, "URL: {url}")?;
+        if let Some(secured) = &self.secured {
+            writeln!(f, "certificate: {}, sha256 {}", shown(secured.cert), secured.fingerprint)?;
+        }
+        let (flag, variable) = match &self.secured {
+            // Today's pvr has no such flag, but heeds the variable of its TLS library.
+            Some(Secured { cert, self_signed: true, .. }) => {
+                (format!("--cacert {} ", shown(cert)), format!("SSL_CERT_FILE={} ", shown(cert)))
+            }
+            _ => Default::default(),
+        };
+        writeln!(f, "without pvr: {own} pvr {flag}clone {url}")?;
+        match (&self.secured, self.address.port(), ip.is_ipv4()) {
+            // What pvr makes of an address alone has the usual port.
+            (None, PORT, true) => writeln!(f, "with pvr: pvr clone {ip}")?,
+            _ => writeln!(f, "with pvr: {variable}pvr clone {url}")?,
+        }
+        if self.runner == Runner::Nobody {
+            writeln!(f, "stand-alone: no Pantavisor here, a posted revision becomes the current one at once")?;
+        }
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
+    }
+}

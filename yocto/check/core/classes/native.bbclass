@@ -1,0 +1,2 @@
+CLASSOVERRIDE = "class-native"
+prefix = "${TOPDIR}/sysroot/usr"
