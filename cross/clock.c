@@ -1,7 +1,7 @@
 /* For 32-bit processors. Rust's standard library asks musl for the time through the call that has 32 bits for it, which fails
    after January 2038, and ends the program when it fails. A device's clock may say anything: it must start all the same.
    This stands before musl's call of the name. It answers with the last moment that 32 bits can hold instead of failing.
-   What the program itself does with times, it takes from the 64-bit call, where Rust has it (store/clock.rs). */
+   What the program itself does with times, it takes from the 64-bit call where it has one (src/state/clock.rs). */
 #include <stdint.h>
 #include <time.h>
 
