@@ -4,6 +4,7 @@ mod support;
 
 use pvr_agent::endpoint::{Ended, Limits};
 use pvr_agent::state::ObjectId;
+use pvr_agent::state::clock;
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
@@ -12,6 +13,20 @@ use support::{Server, factory_state, kernel, sha};
 /// The state of revision 0 and one more object.
 fn state_with(key: &str, id: &ObjectId) -> String {
     factory_state().replacen("\"app/empty\"", &format!("\"{key}\":\"{id}\",\"app/empty\""), 1)
+}
+
+#[test]
+fn every_answer_has_one_date_and_it_is_now() {
+    let server = Server::start();
+    for below in ["json", "objects/", "nowhere"] {
+        let before = clock::now();
+        let answer = server.get(below);
+        let after = clock::now();
+        let dates: Vec<_> = answer.headers.iter().filter(|(name, _)| name == "date").collect();
+        assert_eq!(dates.len(), 1, "{below}: {answer:?}");
+        let possible = [before, after].map(clock::http_date);
+        assert!(possible.contains(&dates[0].1), "{below}: {} is not one of {possible:?}", dates[0].1);
+    }
 }
 
 #[test]

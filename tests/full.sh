@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything at full weight: every repetition that was promised, with the figures that the tests print, and the benches.
-# Takes a while, wants root (mounts), 6 GB of disk and busybox.
+# Takes a while, wants root (mounts, packages), 12 GB of disk and busybox.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,5 +12,8 @@ printf '== %s, %s cores, %s\n' "$(uname -srm)" "$(nproc)" "$(rustc --version)"
 git log -1 --format='== commit %h %s' 2>/dev/null || true
 printf '== PVR_ROUNDS=%s\n' "$PVR_ROUNDS"
 cargo test -- --nocapture --test-threads 1
+printf '== static binaries: all targets, all tests of the program on each\n'
+cross/build.sh all
+PVR_ROUNDS=1 cross/test.sh all # the processors are emulated: repetitions are for the native run above
 printf '== benches\n'
 cargo bench --bench endpoint

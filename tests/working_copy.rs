@@ -212,7 +212,7 @@ fn references_are_expanded_with_the_base_that_is_given() {
     home.pvr("dev", &["get", "word"]).code(1).says("device nick is missing.");
     home.pvr("dev", &["get", "a", "b"]).code(1).says("ERROR: Get can have at most 1 argument. See --help.\n");
     home.pvr("", &["clone"]).code(2).says("clone needs need repository argument. See --help\n");
-    home.pvr("", &["clone", "https://127.0.0.1/x/y"]).code(7).says("https is not built into this program\n");
+    home.pvr("", &["clone", "https://127.0.0.1:1/x/y"]).code(7).says("Get \"https://127.0.0.1:1/x/y/.pvrremote\": ");
     home.pvr("", &["frobnicate"]).code(3).says("No help topic for 'frobnicate'\n");
 }
 

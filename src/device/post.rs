@@ -1,8 +1,7 @@
 //! Taking a new revision in.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::{Device, DeviceError, Runner};
+use crate::state::clock;
 use crate::state::{ObjectId, Revision, State};
 use crate::trails::{Install, Progress, RevisionName, install};
 
@@ -70,7 +69,7 @@ impl Device {
     /// Under `locals/pvr-<unix time>-<first 8 digits of the state's sha256>`. Should another state have got that
     /// name in the same second, a number follows.
     fn install_anywhere(&self, sha: &ObjectId, state: &State, msg: Option<&str>) -> Result<Revision, DeviceError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = clock::seconds(clock::now());
         let base = format!("pvr-{now}-{}", &sha.to_string()[..8]);
         let mut taken = None;
         for number in 1..=TRIES {

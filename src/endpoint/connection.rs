@@ -23,7 +23,7 @@ use super::guard::Arrival;
 use super::limits::Limits;
 use super::outbox::Outbox;
 use super::refusal;
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use super::stop::{Stopping, either};
 use super::timed_io::TimedIo;
 use super::tls::Tls;
@@ -85,7 +85,8 @@ pub async fn serve(
                     false => endpoint.handle(request, arrival).await,
                 };
                 begun.in_progress.answers();
-                let (head, body) = reply.into_parts();
+                let (mut head, body) = reply.into_parts();
+                reply::date(&mut head.headers);
                 Ok(Reply::from_parts(head, body.with_guard(Box::new(begun.in_progress))))
             })
         })
@@ -98,6 +99,8 @@ pub async fn serve(
         .max_buf_size(BUFFER)
         // Gathered, never copied: the outbox knows what it sends by its address.
         .writev(true)
+        // Theirs asks the standard library for the time (see the clock).
+        .auto_date_header(false)
         .serve_connection(io, service);
 
     let end = {

@@ -18,7 +18,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Header lines of a request; 431 above.
     pub head_lines: usize,
-    /// From the first byte of a request head to its last; 408 after that.
+    /// From the first byte of a request head to its last; 408 after that. A TLS handshake may take as long, from the
+    /// opening of the connection.
     pub head_time: Duration,
     /// From the end of an answer (or the opening of the connection) to the first byte of the next request;
     /// the connection is closed silently after that. Clients that keep connections re-open them.

@@ -11,11 +11,12 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::log_queue::LogQueue;
+use crate::state::clock;
 use crate::state::{escape, escape_text};
 
 /// Bytes of what came from outside that a line has at most, of each thing: escaped, they are six times as many.
@@ -128,7 +129,7 @@ impl Log {
         let (method, path) = (shortened(request.method), shortened(request.path));
         let cause = request.cause.map(shortened);
         let level = if request.status >= 500 && request.status != 507 { Level::Error } else { Level::Info };
-        let time = rfc3339(SystemTime::now());
+        let time = clock::rfc3339(clock::now());
         let ms = u64::try_from(request.took.as_millis()).unwrap_or(u64::MAX);
         match self.format {
             Format::Text => {
@@ -163,7 +164,7 @@ impl Log {
 }
 
 fn note_line(format: Format, level: Level, message: &str) -> String {
-    let time = rfc3339(SystemTime::now());
+    let time = clock::rfc3339(clock::now());
     match format {
         Format::Text => format!("{time} {} {}", level.word(), escape_text(&one_line(message))),
         Format::Json => json_line(&Line {
@@ -208,12 +209,6 @@ impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Log").field("format", &self.format).finish_non_exhaustive()
     }
-}
-
-/// A time as `2026-11-23T12:00:00Z`.
-pub fn rfc3339(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    crate::state::time::rfc3339(seconds)
 }
 
 /// The beginning of a text that is too long for a line.

@@ -48,7 +48,7 @@ mod wire;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -60,7 +60,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::device::{Device, DeviceError};
-use crate::state::ObjectId;
+use crate::state::{ObjectId, clock};
 use body::{BodyReader, BoxError};
 use disk::Disk;
 use error::ApiError;
@@ -97,7 +97,7 @@ impl Endpoint {
     /// Answers for `device`. `warnings` is what `status` says besides.
     pub fn new(device: Device, limits: Limits, hosts: Hosts, log: Log, warnings: Vec<String>) -> Self {
         let (device, disk) = (Arc::new(device), Disk::new());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = clock::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mixed =
             now.as_secs().wrapping_mul(1_000_003) ^ u64::from(now.subsec_nanos()) ^ u64::from(std::process::id());
         Self {

@@ -3,8 +3,6 @@
 //! A record's numbers are strings, as the hub has them, and `sizeint` is one that isn't. The declared size rides
 //! in `signed-puturl`, because whoever answers the upload may be another process than the one that announced it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use serde::Serialize;
@@ -14,6 +12,7 @@ use super::body::BodyReader;
 use super::error::ApiError;
 use super::guard::Base;
 use super::reply::{self, Reply};
+use crate::state::clock;
 use crate::state::{JsonError, JsonLimits, ObjectId, Value, parse::parse_strict};
 
 /// How long the URLs of a record are said to be good for, in minutes. They are good for ever.
@@ -42,7 +41,7 @@ struct Record {
 
 impl Record {
     fn new(base: &Base, id: &ObjectId, name: String, mime_type: String, size: u64) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = clock::seconds(clock::now());
         Self {
             id: id.to_string(),
             storage_id: id.to_string(),

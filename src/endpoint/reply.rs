@@ -5,11 +5,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::download::FileBody;
+use crate::state::clock;
 
 /// What every handler returns.
 pub type Reply = Response<ReplyBody>;
@@ -76,6 +77,14 @@ impl Body for ReplyBody {
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::File(file) => file.left(),
         })
+    }
+}
+
+/// Says when an answer was made.
+pub fn date(headers: &mut HeaderMap) {
+    // A date has no characters that a header could not have.
+    if let Ok(now) = HeaderValue::try_from(clock::http_date(clock::now())) {
+        headers.insert(DATE, now);
     }
 }
 

@@ -11,6 +11,7 @@ use super::objects::bad_json;
 use super::reply::{self, Reply};
 use super::route::RevText;
 use crate::device::{Post, Posted, Step};
+use crate::state::clock;
 use crate::state::{Finding, JsonLimits, Object, Revision, Spec, State, Value, parse::parse_strict};
 
 /// What `.pvrremote` calls the state in a post; and what today's client calls it where that says nothing.
@@ -219,7 +220,7 @@ fn rev(members: &Object) -> Result<Option<Revision>, ApiError> {
 }
 
 fn listed<'a>(step: &'a Step, progress: &'a RawValue) -> Listed<'a> {
-    Listed { name: &step.name, date: super::log::rfc3339(step.date), commitmsg: &step.commit_msg, progress }
+    Listed { name: &step.name, date: clock::rfc3339(step.date), commitmsg: &step.commit_msg, progress }
 }
 
 /// A progress file as a member of something larger: itself if it is JSON, else `{}` as the daemon shows it.

@@ -29,5 +29,7 @@ pub use client::{Client, Patience};
 pub use error::NetError;
 pub use request::{HeaderValue, Method, Redirects, Request};
 pub use response::Response;
+#[cfg(feature = "tls")]
+pub use tls::machine_clock;
 pub use tls::{TlsError, Trust};
 pub use url::{MAX_URL, Scheme, Url, UrlError};

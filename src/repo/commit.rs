@@ -6,13 +6,12 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::{Context, RepoError};
 use super::index::{Added, Index};
 use super::working::{Changes, hash_file, normal};
 use super::{Repo, shown};
-use crate::state::time::rfc3339;
+use crate::state::clock;
 use crate::state::{Entry, Spec, State, StatePath, Value};
 use crate::store::{ObjectStore, Sealed, Stage};
 
@@ -48,7 +47,7 @@ impl Repo {
             && let Ok(key) = StatePath::parse(CHECKPOINT)
         {
             let path = key.below(&self.root);
-            lock.replace(&path, format!("{{\"major\":\"{}\"}}", now()).as_bytes(), 0o640)?;
+            lock.replace(&path, format!("{{\"major\":\"{}\"}}", clock::rfc3339(clock::now())).as_bytes(), 0o640)?;
             index.0.insert(key, Added { force_object: false, sha: hash_file(&path)?.to_string() });
         }
         let working = self.working_of(&pristine, &index)?;
@@ -106,10 +105,4 @@ fn take_in(store: &ObjectStore, path: &Path) -> Result<Sealed, RepoError> {
             Err(error) => return Err(error).on("read", path),
         }
     }
-}
-
-/// The time as RFC 3339, in UTC.
-fn now() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    rfc3339(seconds)
 }

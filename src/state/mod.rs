@@ -16,9 +16,10 @@
 //! | [`part`] | part selection: `#a,b,-c` |
 //! | [`patch`] | RFC 7396 merge patch |
 //! | [`mod@escape`] | showing names that may hold anything |
-//! | [`time`] | the spelling of instants |
+//! | [`clock`] | what time it is, and how that is written |
 
 pub mod canonical;
+pub mod clock;
 pub mod document;
 pub mod escape;
 pub mod id;
@@ -29,7 +30,6 @@ pub mod patch;
 pub mod path;
 pub mod pretty;
 pub mod revision;
-pub mod time;
 
 pub use document::{Entry, Finding, Spec, State, StateError};
 pub use escape::{escape, escape_text};

@@ -10,6 +10,7 @@
 
 use super::error::is_full;
 use crate::state::ObjectId;
+use crate::state::clock;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -36,8 +37,8 @@ impl Stamp {
         Self {
             ino: meta.ino(),
             size: meta.size(),
-            mtime: (meta.mtime(), nanos(meta.mtime_nsec())),
-            ctime: (meta.ctime(), nanos(meta.ctime_nsec())),
+            mtime: (clock::file_seconds(meta.mtime()), nanos(meta.mtime_nsec())),
+            ctime: (clock::file_seconds(meta.ctime()), nanos(meta.ctime_nsec())),
         }
     }
 

@@ -12,6 +12,7 @@ use super::temp::{TempDir, TempFile};
 use super::verify::{Check, TRIES};
 use super::writer::Sealed;
 use crate::state::ObjectId;
+use crate::state::clock;
 use rustix::fs::{Mode, chmod, fchmod, link, rename};
 use rustix::io::Errno;
 use std::fs::File;
@@ -227,7 +228,7 @@ pub(super) fn older_than(time: (i64, u32), age: Duration) -> bool {
     };
     SystemTime::UNIX_EPOCH
         .checked_add(Duration::new(seconds, time.1))
-        .and_then(|then| SystemTime::now().duration_since(then).ok())
+        .and_then(|then| clock::now().duration_since(then).ok())
         .is_some_and(|passed| passed >= age)
 }
 
@@ -285,7 +286,7 @@ mod tests {
 
     #[test]
     fn ages_are_counted_from_the_past_only() {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
+        let now = clock::seconds(clock::now()) as i64;
         for (time, old) in [(now, false), (now - 50, false), (now - 70, true), (now + 1000, false), (-1, true)] {
             assert_eq!(older_than((time, 0), Duration::from_secs(60)), old, "{}", time - now);
         }

@@ -5,6 +5,7 @@ use super::error::{Absent, Context, StoreError};
 use super::publish::older_than;
 use super::temp::TempDir;
 use crate::state::ObjectId;
+use crate::state::clock;
 use rustix::fs::{FlockOperation, Mode, OFlags, chmod, flock, open};
 use rustix::io::Errno;
 use std::fs::{self, Metadata};
@@ -75,12 +76,13 @@ impl ObjectStore {
             let Some(id) = path.file_name().and_then(|name| ObjectId::parse(name.to_str()?).ok()) else {
                 continue;
             };
-            if meta.ctime() < FIRST_SANE_SECOND && self.writes() {
+            let changed = clock::file_seconds(meta.ctime());
+            if changed < FIRST_SANE_SECOND && self.writes() {
                 // Its age is unknown: it starts over.
                 let known = self.known(&[id]);
                 chmod(&path, Mode::from_raw_mode(0o444)).absent_ok().on("renew", &path)?;
                 self.refresh(&known);
-            } else if older_than((meta.ctime(), 0), age) {
+            } else if older_than((changed, 0), age) {
                 old.push(id);
             }
         }

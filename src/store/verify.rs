@@ -7,13 +7,14 @@ use super::hash::hash;
 use super::memo::Stamp;
 use super::publish::Held;
 use crate::state::ObjectId;
+use crate::state::clock;
 use rustix::fs::{Mode, OFlags, fsync, open};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::Path;
 use std::sync::PoisonError;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 /// How often a name is looked at again that changes between two looks.
 pub(super) const TRIES: usize = 16;
@@ -181,7 +182,7 @@ impl ObjectStore {
             if self.inner.memo.vouches(id, &before) {
                 return Ok(Check::Intact(file, before));
             }
-            let began = SystemTime::now();
+            let began = clock::now();
             file.seek(SeekFrom::Start(0)).on("read", path)?;
             if hash(&file).on("read", path)? != *id {
                 return Ok(Check::Bad);
@@ -241,6 +242,6 @@ impl ObjectStore {
 /// Times are as coarse as the kernel's clock tick. A file written to in the moment before it was hashed could be
 /// written to again without its time changing, so it isn't remembered until it has been left alone for a while.
 fn settled(stamp: &Stamp, began: SystemTime) -> bool {
-    let now = began.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX));
+    let now = i64::try_from(clock::seconds(began)).unwrap_or(i64::MAX);
     stamp.mtime.0.abs_diff(now) > 2
 }

@@ -15,6 +15,7 @@ use super::Storage;
 use super::error::TrailsError;
 use super::name::RevisionName;
 use crate::state::ObjectId;
+use crate::state::clock;
 use crate::store::{Absent, Context, StoreError, TempDir, sync_folder};
 use rustix::fs::{rename, unlink};
 use rustix::io::Errno;
@@ -197,8 +198,8 @@ fn give_up_rollbacks(
     let mut given_up = BTreeSet::new();
     let Rollbacks::Newest(enough) = rollbacks else { return given_up };
     let since = |name: &RevisionName| {
-        let done = fs::symlink_metadata(storage.dir(name).join(".pv/done")).and_then(|meta| meta.modified());
-        done.unwrap_or(std::time::UNIX_EPOCH)
+        let done = fs::symlink_metadata(storage.dir(name).join(".pv/done"));
+        done.map_or(std::time::UNIX_EPOCH, |meta| clock::modified(&meta))
     };
     let mut points: Vec<_> = reasons.iter_mut().filter(|(_, why)| *why == Some(DONE)).collect();
     points.sort_by_cached_key(|(name, _)| std::cmp::Reverse((since(name), name.to_string())));

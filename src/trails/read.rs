@@ -5,6 +5,7 @@ use super::boot::BootLoader;
 use super::error::TrailsError;
 use super::name::RevisionName;
 use super::progress::Progress;
+use crate::state::clock;
 use crate::state::{Spec, State};
 use crate::store::{Absent, Context, StoreError};
 use rustix::fs::{Mode, OFlags, open};
@@ -120,7 +121,7 @@ impl Storage {
         let Some(meta) = fs::symlink_metadata(&dir).absent_ok().on("look at", &dir)? else {
             return Ok(None);
         };
-        let date = meta.modified().on("look at", &dir)?;
+        let date = clock::modified(&meta);
         Ok(Some(StepInfo {
             name: name.clone(),
             date,

@@ -120,6 +120,17 @@ impl Home {
     }
 }
 
+/// Whether the program has TLS: the one that cargo built has it if this test has, another one is asked.
+pub fn has_tls() -> bool {
+    let ran = Home::new().pvr("", &["clone", "https://localhost:1/x", "c"]);
+    let has = !ran.err.contains("built without TLS");
+    assert!(has == cfg!(feature = "tls") || std::env::var_os("PVR_AGENT_BIN").is_some(), "{ran:?}");
+    if !has {
+        eprintln!("SKIPPED: the program was built without TLS");
+    }
+    has
+}
+
 /// Whether nothing but these objects is in the pool, and nothing unfinished beside it.
 #[track_caller]
 pub fn pool_has(home: &Home, ids: &[String]) {

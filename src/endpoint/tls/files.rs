@@ -12,6 +12,7 @@ use rustls::{Error, InconsistentKeys, ServerConfig};
 use sha2::{Digest, Sha256};
 
 use super::{TlsFileError, TlsFiles};
+use crate::net::machine_clock;
 use crate::repo::shown;
 
 /// A chain and a key are a few KiB; what is much longer is something else.
@@ -71,7 +72,7 @@ pub fn load(files: &TlsFiles) -> Result<Loaded, TlsFileError> {
 /// How connections are made with that pair.
 pub fn config(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Arc<ServerConfig>, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_details(provider, machine_clock())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;

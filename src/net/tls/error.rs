@@ -66,11 +66,13 @@ const CLOCK: &str =
 
 #[cfg(feature = "tls")]
 mod from_rustls {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use rustls::pki_types::UnixTime;
     use rustls::{AlertDescription, CertificateError, Error, OtherError};
 
     use super::TlsError;
-    use crate::state::{escape, time::rfc3339};
+    use crate::state::{clock::rfc3339, escape};
 
     impl TlsError {
         /// In a handshake with `host`. `first` says that nothing of the peer has been understood yet.
@@ -95,7 +97,7 @@ mod from_rustls {
         }
 
         fn certificate(error: CertificateError, host: &str) -> Self {
-            let at = |time: UnixTime| rfc3339(time.as_secs());
+            let at = |time: UnixTime| rfc3339(UNIX_EPOCH + Duration::from_secs(time.as_secs()));
             match error {
                 // The second is one by the name of an authority that we trust, such as an older one of that name.
                 CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownAuthority,

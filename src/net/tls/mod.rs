@@ -9,6 +9,8 @@
 
 mod error;
 #[cfg(feature = "tls")]
+mod machine_clock;
+#[cfg(feature = "tls")]
 mod session;
 #[cfg(not(feature = "tls"))]
 #[path = "absent.rs"]
@@ -19,6 +21,8 @@ mod verify;
 use std::path::PathBuf;
 
 pub use error::TlsError;
+#[cfg(feature = "tls")]
+pub use machine_clock::machine_clock;
 pub(super) use session::{Tls, TlsStream};
 
 /// Which servers are taken for the ones that they say they are.

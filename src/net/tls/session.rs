@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
-use super::{TlsError, Trust, verify};
+use super::{TlsError, Trust, machine_clock, verify};
 use crate::net::{NetError, Url};
 
 /// What all connections of a client share.
@@ -52,7 +52,7 @@ impl Tls {
 fn config(trust: &Trust) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = verify::verifier(trust, &provider)?;
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_details(provider, machine_clock())
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Other(error.to_string()))?
         .dangerous()
