@@ -75,7 +75,8 @@ impl Repo {
     }
 }
 
-fn local_state(pvr: &Path, limits: &JsonLimits) -> Result<State, RepoError> {
+/// The committed state in another repository's `.pvr`.
+pub fn local_state(pvr: &Path, limits: &JsonLimits) -> Result<State, RepoError> {
     let inside = pvr.join(".pvr/json").is_file();
     if !pvr.is_dir() {
         return Err(RepoError::NoSource { path: pvr.to_owned(), inside: false });
@@ -84,7 +85,7 @@ fn local_state(pvr: &Path, limits: &JsonLimits) -> Result<State, RepoError> {
 }
 
 /// Copies objects out of another repository, verified. Says for how many keys.
-fn copy(
+pub(super) fn copy(
     store: &ObjectStore,
     pvr: &Path,
     wanted: &[(&StatePath, &ObjectId)],
