@@ -13,6 +13,7 @@ mod failure;
 mod get;
 mod grammar;
 mod init;
+mod inspect;
 mod json;
 mod post;
 mod show;
@@ -91,6 +92,8 @@ enum Command {
     /// Commit the working tree
     #[command(alias = "ci")]
     Commit(commit::Args),
+    /// Print a committed state
+    Inspect(inspect::Args),
     /// Post the committed state as a new revision
     #[command(alias = "po")]
     Post(post::Args),
@@ -129,6 +132,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Diff(args) => diff::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Commit(args) => commit::run(context, &args),
+        Command::Inspect(args) => inspect::run(context, &args),
         Command::Post(args) => post::run(context, &args),
         Command::Get(args) => get::run(context, &args),
         Command::Checkout(args) => checkout::run(context, &args),
