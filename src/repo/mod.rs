@@ -44,7 +44,7 @@ pub use commit::{Checkpoint, Committed};
 pub use config::Config;
 pub use error::RepoError;
 pub(crate) use error::shown;
-pub use get::{Got, Source, local_state as state_of};
+pub use get::{Got, Source};
 pub use post::{PostOptions, fast_copy};
 pub use reference::{DEVICE_PATH, DEVICE_PORT, Place, Reference, ReferenceError};
 pub use working::{Status, Working};

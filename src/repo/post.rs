@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Repo;
 use super::error::RepoError;
+use super::{Repo, Source};
 use crate::remote::{Observer, Post, PostRev, Posted, Remote, RemoteError, Resend, copied};
 use crate::state::parse::parse_strict;
 use crate::state::{JsonLimits, Object, ObjectId, Revision, State, StatePath, Value};
@@ -84,11 +84,7 @@ pub fn fast_copy(
     if let PostRev::Named(name) = &rev {
         Revision::parse(name)?;
     }
-    let incoming = source.state(limits)?;
-    // What the hub answers for a revision that does not exist would otherwise wipe everything.
-    if incoming.is_empty() && incoming.spec().is_none() {
-        return Err(RepoError::EmptyState(source.to_string()));
-    }
+    let incoming = Source::Remote(source).state(limits)?;
     let state = copied(&incoming, from, &destination.state(limits)?, to, merge)?;
     Ok(destination.post(&Post { state: &state, commit_msg: options.commit_msg.as_deref(), rev, envelope })?)
 }

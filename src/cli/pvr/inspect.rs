@@ -1,9 +1,12 @@
-//! `pvr inspect`: a committed state, here or elsewhere.
+//! `pvr inspect`.
+
+use std::path::Path;
 
 use super::context::Context;
 use super::failure::Failure;
 use super::show;
-use crate::repo::{Place, RepoError};
+use crate::net::Url;
+use crate::repo::{Place, Source};
 use crate::state::canonical::to_canonical;
 use crate::state::pretty::{Style, pretty};
 
@@ -12,23 +15,24 @@ pub(super) struct Args {
     /// The canonical form, on one line
     #[arg(short, long)]
     canonical: bool,
-    /// Device, URL, user/device or another repository's .pvr [default: the committed state of this one]
+    /// Device, URL, user/device or another repository's .pvr [default: the committed state here]
     #[arg(value_name = "REPO")]
     repo: Vec<String>,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let failed = |error: RepoError| Failure::coded(1, error);
-    let text = args.repo.first().filter(|text| !text.is_empty()).map_or(".pvr", String::as_str);
-    let reference = context.reference(text).map_err(|error| Failure::coded(7, error))?;
-    let state = match &reference.place {
-        Place::Remote(url) => {
-            let remote = context.discover(url).map_err(failed)?;
-            remote.state(&context.limits).map_err(|error| failed(error.into()))?
-        }
-        Place::Local(path) => crate::repo::state_of(path, &context.limits).map_err(failed)?,
+    let place = match args.repo.as_slice() {
+        [_, _, ..] => return Err(Failure::plain("inspect can have at most 1 argument. See --help.")),
+        [text] if !text.is_empty() => context.reference(text).map_err(|error| Failure::coded(7, error))?.place,
+        _ => Place::Local(context.cwd.join(".pvr")),
     };
-    let value = state.to_value();
+    let local = |path: &Path| Source::Local(path).state(&context.limits);
+    let remote = |url: &Url| context.discover(url).and_then(|remote| Source::Remote(&remote).state(&context.limits));
+    let state = match &place {
+        Place::Local(path) => local(path).map_err(Failure::plain),
+        Place::Remote(url) => remote(url).map_err(|error| Failure::coded(1, error)),
+    };
+    let value = state?.to_value();
     let text = if args.canonical { to_canonical(&value) } else { pretty(&value, Style::TABS_HTML) };
-    show::print(&format!("{}\n", text.map_err(|error| failed(error.into()))?))
+    show::print(&format!("{}\n", text.map_err(Failure::plain)?))
 }

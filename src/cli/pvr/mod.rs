@@ -108,6 +108,8 @@ enum Command {
     /// Commit the working tree
     #[command(alias = "ci")]
     Commit(commit::Args),
+    /// Print a committed state
+    Inspect(inspect::Args),
     /// Post the committed state as a new revision
     #[command(alias = "po")]
     Post(post::Args),
@@ -121,8 +123,6 @@ enum Command {
     Remoteinfo(remoteinfo::Args),
     /// Print the step that the state of a device belongs to
     Stepinfo(remoteinfo::Args),
-    /// Print a committed state
-    Inspect(inspect::Args),
     /// Copy parts of one device's state to another, without moving an object
     #[command(alias = "fcp")]
     Fastcopy(fastcopy::Args),
@@ -169,12 +169,12 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Diff(args) => diff::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Commit(args) => commit::run(context, &args),
+        Command::Inspect(args) => inspect::run(context, &args),
         Command::Post(args) => post::run(context, &args),
         Command::Put(args) => put::run(context, &args),
         Command::Putobjects(args) => putobjects::run(context, &args),
         Command::Remoteinfo(args) => remoteinfo::run(context, &args, remoteinfo::About::Remote),
         Command::Stepinfo(args) => remoteinfo::run(context, &args, remoteinfo::About::Step),
-        Command::Inspect(args) => inspect::run(context, &args),
         Command::Fastcopy(args) => fastcopy::run(context, &args),
         Command::Login(args) => login::login(context, &args),
         Command::Logout(args) => login::logout(context, &args),
