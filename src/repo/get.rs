@@ -19,6 +19,23 @@ pub enum Source<'a> {
     Local(&'a Path),
 }
 
+impl Source<'_> {
+    /// The whole state that is there.
+    pub fn state(&self, limits: &JsonLimits) -> Result<State, RepoError> {
+        match self {
+            Source::Remote(remote) => {
+                let state = remote.state(limits)?;
+                // What the hub answers for a revision that does not exist would otherwise wipe everything.
+                if state.is_empty() && state.spec().is_none() {
+                    return Err(RepoError::EmptyState(remote.to_string()));
+                }
+                Ok(state)
+            }
+            Source::Local(pvr) => local_state(pvr, limits),
+        }
+    }
+}
+
 /// What a `get` did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Got {
@@ -42,17 +59,7 @@ impl Repo {
         copied: Copied<'_>,
     ) -> Result<Got, RepoError> {
         let store = self.store()?;
-        let incoming = match source {
-            Source::Remote(remote) => {
-                let state = remote.state(&self.limits)?;
-                // What the hub answers for a revision that does not exist would otherwise wipe everything.
-                if state.is_empty() && state.spec().is_none() {
-                    return Err(RepoError::EmptyState(remote.to_string()));
-                }
-                state
-            }
-            Source::Local(pvr) => local_state(pvr, &self.limits)?,
-        };
+        let incoming = source.state(&self.limits)?;
         let wanted: Vec<(&StatePath, &ObjectId)> =
             incoming.objects().filter(|(path, _)| selection.selects(path.as_str())).collect();
         let objects = match source {
@@ -84,7 +91,7 @@ fn local_state(pvr: &Path, limits: &JsonLimits) -> Result<State, RepoError> {
 }
 
 /// Copies objects out of another repository, verified. Says for how many keys.
-fn copy(
+pub(super) fn copy(
     store: &ObjectStore,
     pvr: &Path,
     wanted: &[(&StatePath, &ObjectId)],

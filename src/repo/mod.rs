@@ -26,6 +26,7 @@ mod get;
 mod index;
 mod pattern;
 mod post;
+mod put;
 mod reference;
 mod walk;
 mod working;
@@ -44,7 +45,7 @@ pub use config::Config;
 pub use error::RepoError;
 pub(crate) use error::shown;
 pub use get::{Got, Source};
-pub use post::PostOptions;
+pub use post::{PostOptions, fast_copy};
 pub use reference::{DEVICE_PATH, DEVICE_PORT, Place, Reference, ReferenceError};
 pub use working::{Status, Working};
 
