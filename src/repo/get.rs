@@ -42,23 +42,8 @@ impl Repo {
         copied: Copied<'_>,
     ) -> Result<Got, RepoError> {
         let store = self.store()?;
-        let incoming = match source {
-            Source::Remote(remote) => {
-                let state = remote.state(&self.limits)?;
-                // What the hub answers for a revision that does not exist would otherwise wipe everything.
-                if state.is_empty() && state.spec().is_none() {
-                    return Err(RepoError::EmptyState(remote.to_string()));
-                }
-                state
-            }
-            Source::Local(pvr) => local_state(pvr, &self.limits)?,
-        };
-        let wanted: Vec<(&StatePath, &ObjectId)> =
-            incoming.objects().filter(|(path, _)| selection.selects(path.as_str())).collect();
-        let objects = match source {
-            Source::Remote(remote) => remote.download(store, wanted, observer)?,
-            Source::Local(pvr) => copy(store, pvr, &wanted, copied)?,
-        };
+        let incoming = read_source(source, &self.limits)?;
+        let objects = fetch(store, source, &incoming, &|key| selection.selects(key), observer, copied)?;
         let lock = self.lock()?;
         let state = part::replace(&self.pristine_or_empty()?, &incoming, selection)?;
         self.write_pristine(&state, &lock)?;
@@ -72,6 +57,37 @@ impl Repo {
         }
         config.write(&self.pvr, &lock)?;
         Ok(Got { objects, pool: store.objects().to_owned() })
+    }
+}
+
+/// The state of a source.
+pub(super) fn read_source(source: &Source<'_>, limits: &JsonLimits) -> Result<State, RepoError> {
+    match source {
+        Source::Remote(remote) => {
+            let state = remote.state(limits)?;
+            // What the hub answers for a revision that does not exist would otherwise wipe everything.
+            if state.is_empty() && state.spec().is_none() {
+                return Err(RepoError::EmptyState(remote.to_string()));
+            }
+            Ok(state)
+        }
+        Source::Local(pvr) => local_state(pvr, limits),
+    }
+}
+
+/// Takes the objects of the keys that are wanted into the pool, verified. Says how many, as [`Got`] counts them.
+pub(super) fn fetch(
+    store: &ObjectStore,
+    source: &Source<'_>,
+    incoming: &State,
+    wanted: &dyn Fn(&str) -> bool,
+    observer: &dyn Observer,
+    copied: Copied<'_>,
+) -> Result<usize, RepoError> {
+    let wanted: Vec<(&StatePath, &ObjectId)> = incoming.objects().filter(|(path, _)| wanted(path.as_str())).collect();
+    match source {
+        Source::Remote(remote) => Ok(remote.download(store, wanted, observer)?),
+        Source::Local(pvr) => copy(store, pvr, &wanted, copied),
     }
 }
 
