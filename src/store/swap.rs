@@ -325,3 +325,162 @@ fn settle_one(work: &Path, target: &Path) -> Result<(), StoreError> {
     fs::remove_dir_all(work).absent_ok().on("remove", work)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::moment;
+    use super::*;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    const ALL: Capabilities = Capabilities { unnamed: true, rename_flags: true, syncfs: true };
+
+    /// A folder for a target and, for a revision of a storage, what makes it one.
+    fn targets(root: &Path) -> Vec<PathBuf> {
+        for folder in ["plain", "storage/trails/locals", "storage/objects"] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        ["plain/x", "storage/trails/0", "storage/trails/locals/a"].iter().map(|path| root.join(path)).collect()
+    }
+
+    fn content(folder: &Path) -> Option<String> {
+        fs::read_to_string(folder.join("content")).ok()
+    }
+
+    fn fill(folder: &Path, text: &str) {
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join("content"), text).unwrap();
+    }
+
+    /// All that is left in working folders.
+    fn debris(root: &Path) -> Vec<PathBuf> {
+        let list = |folder: &str| fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
+        let all = list("plain").chain(list("storage/trails")).chain(list("storage/.pvr-agent/deploys"));
+        all.map(|entry| entry.path())
+            .filter(|path| path.to_string_lossy().contains(PREFIX) || path.to_string_lossy().contains(DEPLOYS))
+            .collect()
+    }
+
+    #[test]
+    fn a_folder_is_made_replaced_and_put_back() {
+        for caps in [ALL, Capabilities { rename_flags: false, ..ALL }, Capabilities::NONE] {
+            let root = tempfile::tempdir().unwrap();
+            for target in targets(root.path()) {
+                for text in ["one", "two"] {
+                    let swap = Swap::begin(&target).unwrap();
+                    fill(&swap.new_folder(), text);
+                    swap.make_durable(caps).unwrap();
+                    let replaced = swap.commit(caps).unwrap();
+                    assert_eq!(replaced.old().and_then(content), (text == "two").then(|| "one".to_owned()));
+                    assert_eq!(content(&target).as_deref(), Some(text), "{target:?}");
+                }
+                let swap = Swap::begin(&target).unwrap();
+                fill(&swap.new_folder(), "three");
+                let replaced = swap.commit(caps).unwrap();
+                assert_eq!(content(&target).as_deref(), Some("three"));
+                swap.undo(&replaced).unwrap();
+                drop(swap);
+                assert_eq!(content(&target).as_deref(), Some("two"));
+                drop(Swap::begin(&target).unwrap());
+                assert_eq!(content(&target).as_deref(), Some("two"), "one that is given up changes nothing");
+            }
+            assert_eq!(debris(root.path()), [PathBuf::new(); 0]);
+        }
+    }
+
+    /// What a process leaves that is killed at each moment, and what the next one makes of it.
+    #[test]
+    fn one_that_died_is_completed_or_undone() {
+        for caps in [ALL, Capabilities { rename_flags: false, ..ALL }] {
+            let root = tempfile::tempdir().unwrap();
+            for (index, target) in targets(root.path()).iter().enumerate() {
+                fill(target, "old");
+                let copies = Rc::new(RefCell::new(Vec::new()));
+                let (from, made) = (root.path().to_owned(), Rc::clone(&copies));
+                let swap = Swap::begin(target).unwrap();
+                fill(&swap.new_folder(), "new");
+                let watching = moment::watch(move |_| {
+                    let copy = tempfile::tempdir().unwrap();
+                    let status = std::process::Command::new("cp").arg("-a").arg(&from).arg(copy.path()).status();
+                    assert!(status.unwrap().success());
+                    made.borrow_mut().push(copy);
+                    Ok(())
+                });
+                swap.commit(caps).unwrap();
+                drop(watching);
+                drop(swap);
+                let copies = copies.borrow();
+                assert!(copies.len() >= if caps.rename_flags { 2 } else { 3 }, "{}", copies.len());
+                let mut gone = 0;
+                for copy in copies.iter() {
+                    let copied = copy.path().join(root.path().file_name().unwrap());
+                    let target = copied.join(target.strip_prefix(root.path()).unwrap());
+                    let work = Place::of(&target).unwrap().work;
+                    gone += usize::from(!target.exists());
+                    match index {
+                        // Whoever was in the folder that was set aside, or comes to the folder, or starts a device.
+                        0 if work.join("old").exists() => settle_around(&work.join("old")).unwrap(),
+                        1 => settle_all(&copied.join("storage/.pvr-agent")).unwrap(),
+                        _ => settle(&target).unwrap(),
+                    }
+                    assert!(matches!(content(&target).as_deref(), Some("old" | "new")), "{target:?}");
+                    assert_eq!(debris(&copied), [PathBuf::new(); 0]);
+                }
+                assert_eq!(gone > 0, !caps.rename_flags, "the moment between two renames has been seen");
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_of_the_disk_leaves_what_was_there() {
+        for caps in [ALL, Capabilities { rename_flags: false, ..ALL }] {
+            for at in 0..3 {
+                let root = tempfile::tempdir().unwrap();
+                let target = targets(root.path()).remove(0);
+                fill(&target, "old");
+                let swap = Swap::begin(&target).unwrap();
+                fill(&swap.new_folder(), "new");
+                let mut moments = 0;
+                let watching = moment::watch(move |_| {
+                    moments += 1;
+                    if moments == at + 1 { Err(Errno::IO.into()) } else { Ok(()) }
+                });
+                let result = swap.commit(caps);
+                drop(watching);
+                let failed = result.is_err();
+                drop(swap);
+                let wanted = if failed { "old" } else { "new" };
+                assert_eq!(content(&target).as_deref(), Some(wanted), "{caps:?} {at}");
+                assert!(failed || at == 2, "{caps:?} {at}");
+                assert_eq!(debris(root.path()), [PathBuf::new(); 0]);
+            }
+        }
+    }
+
+    #[test]
+    fn two_folders_that_claim_one_place_are_both_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let target = targets(root.path()).remove(0);
+        fill(&target, "someone else's");
+        let work = Place::of(&target).unwrap().work;
+        fs::create_dir(&work).unwrap();
+        fill(&work.join("old"), "old");
+        fill(&work.join("new"), "new");
+        assert!(matches!(Swap::begin(&target), Err(StoreError::SetAside { .. })));
+        assert!(settle(&target).is_err());
+        assert_eq!(content(&target).as_deref(), Some("someone else's"));
+        assert_eq!(content(&work.join("old")).as_deref(), Some("old"));
+    }
+
+    #[test]
+    fn a_marker_that_names_another_folder_is_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let target = targets(root.path()).remove(0);
+        let work = Place::of(&target).unwrap().work;
+        fs::create_dir(&work).unwrap();
+        for (marker, belongs) in [("../x", true), ("../y", false), ("../../x", false), ("/x", false), ("", false)] {
+            fs::write(work.join(MARKER), marker).unwrap();
+            assert_eq!(Place::marked(&work).is_some(), belongs, "{marker:?}");
+        }
+    }
+}
