@@ -262,3 +262,18 @@ fn a_storage_whose_making_was_cut_short_stayed_empty() {
         std::fs::remove_dir_all(dir.path().join("pvroot")).unwrap();
     }
 }
+
+/// On MIPS it was the year 244,379,811,525: staged objects were older than a day at once, and no certificate was valid.
+#[test]
+fn the_time_was_not_that_of_the_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    make_storage(&dir.path().join("pvroot"));
+    let process = serve(dir.path(), &["--port", "0"], &[]);
+    let answer = Client::connect(process.address).request("GET", "steps/0", &[], b"");
+    let date = answer.header("date").unwrap();
+    let output = Command::new("date").args(["-u", "-d", date, "+%s"]).output().unwrap();
+    let theirs = String::from_utf8(output.stdout).unwrap().trim().parse::<u64>();
+    let theirs = Duration::from_secs(theirs.unwrap_or_else(|_| panic!("{date:?} is no time: {answer:?}")));
+    let ours = pvr_agent::state::clock::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert!(ours.abs_diff(theirs) < Duration::from_secs(60), "{date}");
+}

@@ -19,6 +19,23 @@ pub enum Source<'a> {
     Local(&'a Path),
 }
 
+impl Source<'_> {
+    /// The whole state that is there.
+    pub fn state(&self, limits: &JsonLimits) -> Result<State, RepoError> {
+        match self {
+            Source::Remote(remote) => {
+                let state = remote.state(limits)?;
+                // What the hub answers for a revision that does not exist would otherwise wipe everything.
+                if state.is_empty() && state.spec().is_none() {
+                    return Err(RepoError::EmptyState(remote.to_string()));
+                }
+                Ok(state)
+            }
+            Source::Local(pvr) => local_state(pvr, limits),
+        }
+    }
+}
+
 /// What a `get` did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Got {
@@ -42,23 +59,8 @@ impl Repo {
         copied: Copied<'_>,
     ) -> Result<Got, RepoError> {
         let store = self.store()?;
-        let incoming = match source {
-            Source::Remote(remote) => {
-                let state = remote.state(&self.limits)?;
-                // What the hub answers for a revision that does not exist would otherwise wipe everything.
-                if state.is_empty() && state.spec().is_none() {
-                    return Err(RepoError::EmptyState(remote.to_string()));
-                }
-                state
-            }
-            Source::Local(pvr) => local_state(pvr, &self.limits)?,
-        };
-        let wanted: Vec<(&StatePath, &ObjectId)> =
-            incoming.objects().filter(|(path, _)| selection.selects(path.as_str())).collect();
-        let objects = match source {
-            Source::Remote(remote) => remote.download(store, wanted, observer)?,
-            Source::Local(pvr) => copy(store, pvr, &wanted, copied)?,
-        };
+        let incoming = source.state(&self.limits)?;
+        let objects = fetch(store, source, &incoming, &|key| selection.selects(key), observer, copied)?;
         let lock = self.lock()?;
         let state = part::replace(&self.pristine_or_empty()?, &incoming, selection)?;
         self.write_pristine(&state, &lock)?;
@@ -75,6 +77,22 @@ impl Repo {
     }
 }
 
+/// Takes the objects of the keys that are wanted into the pool, verified. Says how many, as [`Got`] counts them.
+pub(super) fn fetch(
+    store: &ObjectStore,
+    source: &Source<'_>,
+    incoming: &State,
+    wanted: &dyn Fn(&str) -> bool,
+    observer: &dyn Observer,
+    copied: Copied<'_>,
+) -> Result<usize, RepoError> {
+    let wanted: Vec<(&StatePath, &ObjectId)> = incoming.objects().filter(|(path, _)| wanted(path.as_str())).collect();
+    match source {
+        Source::Remote(remote) => Ok(remote.download(store, wanted, observer)?),
+        Source::Local(pvr) => copy(store, pvr, &wanted, copied),
+    }
+}
+
 fn local_state(pvr: &Path, limits: &JsonLimits) -> Result<State, RepoError> {
     let inside = pvr.join(".pvr/json").is_file();
     if !pvr.is_dir() {
@@ -84,7 +102,7 @@ fn local_state(pvr: &Path, limits: &JsonLimits) -> Result<State, RepoError> {
 }
 
 /// Copies objects out of another repository, verified. Says for how many keys.
-fn copy(
+pub(super) fn copy(
     store: &ObjectStore,
     pvr: &Path,
     wanted: &[(&StatePath, &ObjectId)],
