@@ -53,7 +53,7 @@ pub use working::{Status, Working};
 use self::error::Context;
 use self::files::Lock;
 use crate::state::{JsonLimits, Spec, State, document};
-use crate::store::ObjectStore;
+use crate::store::{ObjectStore, swap};
 
 /// The kind of a state whose repository does not say.
 pub const DEFAULT_SPEC: &str = document::KNOWN_SPECS[0];
@@ -182,8 +182,31 @@ fn is_of_storage(pool: &Path) -> bool {
 
 /// Clears up after a deploy into `folder` that died, so that it is the old or the new one.
 pub(crate) fn settle(folder: &Path) -> Result<(), RepoError> {
-    Ok(crate::store::swap::settle_around(folder)?)
+    Ok(swap::settle(folder)?)
 }
+
+/// The current folder. A deploy may have replaced it under whoever stands in it: then it is the new one, which is entered.
+pub(crate) fn current_folder() -> Result<PathBuf, RepoError> {
+    let here = Path::new(".");
+    let process = Path::new("/proc/self/cwd");
+    let cwd = match (std::env::current_dir(), fs::read_link(process)) {
+        (Ok(cwd), _) => cwd,
+        // What the kernel calls a folder that has been removed.
+        (Err(_), Ok(link)) if link.to_string_lossy().ends_with(REMOVED) => {
+            PathBuf::from(link.to_string_lossy().trim_end_matches(REMOVED))
+        }
+        (Err(error), _) => return Err(error).on("find", here),
+    };
+    let followed = swap::follow(&cwd)?;
+    if let Some(folder) = &followed {
+        std::env::set_current_dir(folder).on("enter", folder)?;
+    }
+    let cwd = followed.map_or_else(std::env::current_dir, Ok).on("find", here)?;
+    settle(&cwd)?;
+    Ok(cwd)
+}
+
+const REMOVED: &str = " (deleted)";
 
 /// The state in a `.pvr` folder.
 fn read_state(pvr: &Path, limits: &JsonLimits) -> Result<Option<State>, RepoError> {

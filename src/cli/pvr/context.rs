@@ -41,10 +41,7 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(globals: &Globals) -> Result<Self, Failure> {
-        let current = || env::current_dir().map_err(|error| Failure::coded(1, format!("no current folder: {error}")));
-        // A deploy that died may have left this folder under another name, or none in its place.
-        crate::repo::settle(&current()?).map_err(|error| Failure::coded(4, error))?;
-        let cwd = current()?;
+        let cwd = crate::repo::current_folder().map_err(|error| Failure::coded(1, error))?;
         let given = |flag: &Option<String>, name| flag.clone().filter(|f| !f.is_empty()).or_else(|| variable(name));
         let config_dir = match given(&globals.config_dir, "PVR_CONFIG_DIR") {
             Some(folder) => cwd.join(folder),
