@@ -152,7 +152,7 @@ fn a_dry_run_says_what_would_be_and_changes_nothing() {
     let ran = home.pvr("", &["deploy", "--dry-run", "t/0", "bsp/.pvr"]).code(0);
     assert!(ran.out.contains("A bsp/k\n") && ran.out.contains("would link .pv/pv-kernel.img\n"), "{ran:?}");
     assert!(ran.out.ends_with(
-        "Would deploy 4 hardlinks, 0 copies and 1 JSON files; 4 objects would come into the pool, 0 are there\n"
+        "Would deploy 4 hardlinks, 0 copies and 1 JSON files\n4 objects (48 bytes) would come into the pool, 0 are there\n"
     ));
     assert_eq!(tree(&home.at("")), before);
     assert!(!home.object("").exists());

@@ -16,18 +16,23 @@
 //! taken in or given out.
 
 mod add;
+mod archive;
 mod checkout;
 mod clone;
 mod commit;
 mod config;
 mod deploy;
 mod error;
+mod export;
 mod files;
+mod fsck;
 mod get;
+mod import;
 mod index;
 mod pattern;
 mod post;
 mod reference;
+mod source;
 mod walk;
 mod working;
 
@@ -38,6 +43,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 pub use add::AddAs;
+pub use archive::ArchiveError;
 pub use checkout::CheckoutAs;
 pub use clone::{Step, clone};
 pub use commit::{Checkpoint, Committed};
@@ -45,9 +51,13 @@ pub use config::Config;
 pub use deploy::{Deploy, DeployStep, Deployed, Overlay, Untracked};
 pub use error::RepoError;
 pub(crate) use error::shown;
-pub use get::{Got, Source};
+pub use export::{Exported, Packing};
+pub use fsck::{Finding, Report};
+pub use get::{GetOptions, Got, How};
+pub use import::Imported;
 pub use post::PostOptions;
 pub use reference::{DEVICE_PATH, DEVICE_PORT, Place, Reference, ReferenceError};
+pub use source::{Copied, Fetched, Opened, Run, Source};
 pub use working::{Status, Working};
 
 use self::error::Context;

@@ -23,7 +23,7 @@ use super::failure::Failure;
 use super::show::{self, Progress};
 use crate::net::{Client, Patience, Trust, Url};
 use crate::remote::{AccessToken, Remote};
-use crate::repo::{Place, Reference, ReferenceError, Repo, RepoError, Source};
+use crate::repo::{GetOptions, How, Place, Reference, ReferenceError, Repo, RepoError, Run, Source};
 use crate::state::JsonLimits;
 
 const REPO_BASEURL: &str = "https://pvr.pantahub.com";
@@ -123,17 +123,26 @@ impl Context {
         Ok(remote?)
     }
 
-    /// `get` with what it says on stderr.
-    pub(super) fn get(&self, repo: &Repo, reference: &Reference) -> Result<crate::repo::Got, RepoError> {
+    /// `get` and `merge` with what they say on stderr.
+    pub(super) fn get(
+        &self,
+        repo: &Repo,
+        reference: &Reference,
+        how: How,
+        run: Run,
+    ) -> Result<crate::repo::Got, RepoError> {
         let progress = Progress::new();
         let mut copied = |key: &crate::state::StatePath, cached: bool| {
             show::tell(&format!("{} [OK{}]", show::label(key), if cached { " cache" } else { "" }));
         };
-        let mut get = |source: &Source<'_>| repo.get(source, &reference.text, &reference.parts, &progress, &mut copied);
-        match &reference.place {
+        let options = GetOptions { uri: &reference.text, selection: &reference.parts, how, run };
+        let mut get = |source: &Source<'_>| repo.get(source, options, &progress, &mut copied);
+        let got = match &reference.place {
             Place::Local(path) => get(&Source::Local(path)),
             Place::Remote(url) => get(&Source::Remote(&self.discover(url)?)),
-        }
+        }?;
+        show::warn(&got.fetched.warnings);
+        Ok(got)
     }
 }
 

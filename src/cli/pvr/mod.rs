@@ -10,12 +10,18 @@ mod commit;
 mod context;
 mod deploy;
 mod diff;
+mod export;
 mod failure;
+mod fsck;
 mod get;
 mod grammar;
+mod import;
 mod init;
+mod inspect;
 mod json;
+mod merge;
 mod post;
+mod report;
 mod show;
 mod status;
 
@@ -98,6 +104,17 @@ enum Command {
     /// Get a state, or parts of one, from a device or another repository
     #[command(alias = "g")]
     Get(get::Args),
+    /// Lay a state, or parts of one, over the committed state
+    #[command(alias = "m")]
+    Merge(merge::Args),
+    /// Print the committed state of this or another repository
+    Inspect(inspect::Args),
+    /// Write the committed state and its objects into one file
+    Export(export::Args),
+    /// Take an export for the committed state
+    Import(import::Args),
+    /// Check the repository and its pool
+    Fsck(fsck::Args),
     /// Write the files of the committed state
     #[command(aliases = ["reset", "r", "co"])]
     Checkout(checkout::Args),
@@ -134,6 +151,11 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Commit(args) => commit::run(context, &args),
         Command::Post(args) => post::run(context, &args),
         Command::Get(args) => get::run(context, &args),
+        Command::Merge(args) => merge::run(context, &args),
+        Command::Inspect(args) => inspect::run(context, &args),
+        Command::Export(args) => export::run(context, &args),
+        Command::Import(args) => import::run(context, &args),
+        Command::Fsck(args) => fsck::run(context, &args),
         Command::Checkout(args) => checkout::run(context, &args),
         Command::Deploy(args) => deploy::run(context, &args),
         Command::Clone(args) => clone::run(context, &args),
