@@ -148,6 +148,9 @@ pub enum RepoError {
     /// The envelope of a post is no JSON object.
     #[error("the envelope is not a JSON object: {0}")]
     Envelope(String),
+    /// The parts of a copy do not go together.
+    #[error(transparent)]
+    Copy(#[from] crate::remote::CopyError),
     /// `--rev` is neither a number nor a name.
     #[error(transparent)]
     Revision(#[from] crate::state::revision::RevisionError),

@@ -411,7 +411,7 @@ mod tests {
                 drop(Swap::begin(&target).unwrap());
                 assert_eq!(content(&target).as_deref(), Some("two"), "one that is given up changes nothing");
             }
-            assert_eq!(debris(root.path()), [PathBuf::new(); 0]);
+            assert_eq!(debris(root.path()), Vec::<PathBuf>::new());
         }
     }
 
@@ -453,7 +453,7 @@ mod tests {
                         _ => settle(&target).unwrap(),
                     }
                     assert!(matches!(content(&target).as_deref(), Some("old" | "new")), "{target:?}");
-                    assert_eq!(debris(&copied), [PathBuf::new(); 0]);
+                    assert_eq!(debris(&copied), Vec::<PathBuf>::new());
                 }
                 assert_eq!(gone > 0, !caps.rename_flags, "the moment between two renames has been seen");
             }
@@ -481,7 +481,7 @@ mod tests {
                 let wanted = if failed { "old" } else { "new" };
                 assert_eq!(content(&target).as_deref(), Some(wanted), "{caps:?} {at}");
                 assert!(failed || at == 2, "{caps:?} {at}");
-                assert_eq!(debris(root.path()), [PathBuf::new(); 0]);
+                assert_eq!(debris(root.path()), Vec::<PathBuf>::new());
             }
         }
     }

@@ -50,7 +50,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     if sources.is_empty() {
         let text = own.to_string_lossy().into_owned();
         say(&format!("   - deploying single {}", escape(&text)))?;
-        let reference = Reference { place: Place::Local(own), parts: PartSelection::all(), text };
+        let reference = Reference { place: Place::Local(own), parts: PartSelection::all(), names: Vec::new(), text };
         take(context, &mut deploy, &reference, &reference.text, args.json)?;
     }
     for text in sources {

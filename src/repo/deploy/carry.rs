@@ -10,14 +10,14 @@
 //!
 //! What is kept gets a second name in the new folder; folders are made again with their mode, owner and time.
 
-use std::fs::{self, DirBuilder, File, FileTimes, Metadata, Permissions};
+use std::fs::{self, DirBuilder, File, FileTimes, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use crate::repo::error::{Context, RepoError, shown};
 use crate::repo::working::hash_file;
-use crate::state::{Entry, State};
+use crate::state::{Entry, State, clock};
 use crate::trails::is_boot_link;
 
 /// What a deploy writes anew in `.pvr`, or what belongs to a command under way. What was added and not committed
@@ -203,8 +203,8 @@ fn alike(old: &Path, new: &Path) -> Result<(), RepoError> {
     if (is.uid(), is.gid()) != (like.uid(), like.gid()) {
         chown(new, Some(like.uid()), Some(like.gid())).on("set the owner of", new)?;
     }
-    let time = |meta: &Metadata| meta.modified().map(|time| FileTimes::new().set_modified(time));
+    let time = FileTimes::new().set_modified(clock::modified(&like));
     let folder = File::open(new).on("open", new)?;
-    time(&like).and_then(|time| folder.set_times(time)).on("set the time of", new)?;
+    folder.set_times(time).on("set the time of", new)?;
     folder.set_permissions(Permissions::from_mode(like.mode() & 0o7777)).on("set the mode of", new)
 }
