@@ -94,6 +94,8 @@ for target in $wanted; do
         }
     fi
     own=$flags
+    # Given to the linker as they are: zig compiles what is C.
+    case $target in arm-* | armv* | mips*) own+=", '-Clink-arg=cross/clock.c'" ;; esac
     case $target in mips*) own+=", '-Clink-arg=-Wl,-T,cross/mips.ld'" ;; esac
     settings+=(--config "target.$target.rustflags=[$own]")
 done

@@ -38,6 +38,13 @@ fn serve_logging_to(log: Stdio, dir: &Path, args: &[&str], env: &[(&str, &str)])
     Process { child, lines, address }
 }
 
+/// A connection that waits as long for an answer as an emulated program may take.
+fn connect(process: &Process) -> Client {
+    let client = Client::connect(process.address);
+    client.stream.set_read_timeout(Some(program::patience(Duration::from_secs(20)))).unwrap();
+    client
+}
+
 impl Process {
     fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
@@ -68,7 +75,7 @@ fn a_log_that_nobody_reads_stops_no_request() {
     let dir = tempfile::tempdir().unwrap();
     let (_nobody_reads, log) = std::io::pipe().unwrap();
     let process = serve_logging_to(log.into(), dir.path(), &["--port", "0"], &[]);
-    let mut client = Client::connect(process.address);
+    let mut client = connect(&process);
     for _ in 0..3_000 {
         assert_eq!(client.request("GET", "steps/0/progress", &[], b"").status, 200);
     }
@@ -85,7 +92,7 @@ fn without_a_storage_it_makes_one_and_says_what_to_type() {
     assert!(process.lines[2].ends_with(&format!("/pvr-agent pvr clone {url}")), "{}", process.lines[2]);
     assert!(process.lines[3].contains("pvr clone "), "{}", process.lines[3]);
     assert!(process.lines[4].starts_with("stand-alone"));
-    let state = Client::connect(process.address).request("GET", "json", &[], b"");
+    let state = connect(&process).request("GET", "json", &[], b"");
     assert_eq!(state.status, 200);
     assert!(state.json().as_object().unwrap().keys().any(|key| key.starts_with("bsp/")));
 }
@@ -109,14 +116,14 @@ fn where_it_listens_is_said_by_flag_environment_state_and_nothing() {
         &format!("\"_config/pvr-sdk/etc/pvr-sdk/config.json\":{config},\"app/empty\""),
         1,
     );
-    assert_eq!(Client::connect(process.address).post(&format!("{{\"state\":{state}}}")).status, 200);
+    assert_eq!(connect(&process).post(&format!("{{\"state\":{state}}}")).status, 200);
     drop(process);
     let process = serve(dir.path(), &[], &[]);
     assert_eq!(process.address.port(), by_file);
     drop(process);
 
     let wide = serve(dir.path(), &["--listen", "0.0.0.0", "--port", "0"], &[]);
-    let status = Client::connect(wide.address).request("GET", "status", &[], b"").json();
+    let status = connect(&wide).request("GET", "status", &[], b"").json();
     assert_eq!(status["warnings"].as_array().unwrap().len(), 1, "{status}");
     drop(wide);
 
@@ -136,7 +143,7 @@ fn one_signal_lets_an_upload_finish_and_two_do_not() {
         let dir = tempfile::tempdir().unwrap();
         make_storage(&dir.path().join("pvroot"));
         let mut process = serve(dir.path(), &["--port", "0"], &[]);
-        let mut client = Client::connect(process.address);
+        let mut client = connect(&process);
         let id = sha(b"abcdef");
         client.send(format!("PUT /cgi-bin/pvr/objects/{id}/blob HTTP/1.1\r\nHost: localhost\r\n"));
         client.send("Content-Length: 6\r\n\r\nabc");
@@ -163,15 +170,15 @@ fn memory_does_not_grow_with_what_flows_through() {
     make_storage(&dir.path().join("pvroot"));
     let started = Instant::now();
     let process = serve(dir.path(), &["--port", "0"], &[]);
-    assert_eq!(Client::connect(process.address).request("GET", "", &[], b"").status, 200);
+    assert_eq!(connect(&process).request("GET", "", &[], b"").status, 200);
     println!("start to first answer: {:?}, idle VmRSS {:?} KiB", started.elapsed(), process.memory("VmRSS"));
     std::thread::scope(|scope| {
+        let server = &process;
         for i in 0..5u8 {
-            let address = process.address;
             scope.spawn(move || {
                 let bytes: Vec<u8> = (0..16 << 20).map(|n: u32| (n >> 8) as u8 ^ i).collect();
                 let blob = format!("objects/{}/blob", sha(&bytes));
-                let mut client = Client::connect(address);
+                let mut client = connect(server);
                 assert_eq!(client.request("PUT", &blob, &[], &bytes).status, 200);
                 assert!(client.request("GET", &blob, &[], b"").body == bytes);
             });
@@ -190,13 +197,13 @@ fn eight_readers_of_a_large_state_each_had_it_in_memory_twice() {
     // As many values as there may be, and the size that there may be.
     let numbers = "123456789012345,".repeat(130_000);
     let state = format!("{{\"#spec\":\"pantavisor-service-system@1\",\"a/x.json\":[{numbers}0]}}");
-    let put = |body: &[u8]| Client::connect(process.address).request("PUT", "json", &[], body).status;
+    let put = |body: &[u8]| connect(&process).request("PUT", "json", &[], body).status;
     assert_eq!(put(state.as_bytes()), 200);
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                assert_eq!(Client::connect(process.address).request("GET", "json", &[], b"").body, state.as_bytes());
-                assert_eq!(Client::connect(process.address).request("GET", "status", &[], b"").status, 200);
+                assert_eq!(connect(&process).request("GET", "json", &[], b"").body, state.as_bytes());
+                assert_eq!(connect(&process).request("GET", "status", &[], b"").status, 200);
             });
         }
     });
@@ -212,7 +219,7 @@ fn a_variable_that_a_flag_overrides_kept_the_server_from_starting() {
     make_storage(&dir.path().join("pvroot"));
     let bad = [("PVR_AGENT_PORT", "http"), ("PVR_AGENT_LISTEN", "nowhere")];
     let process = serve(dir.path(), &["--port", "0", "--listen", "127.0.0.1"], &bad);
-    assert_eq!(Client::connect(process.address).request("GET", "json", &[], b"").status, 200);
+    assert_eq!(connect(&process).request("GET", "json", &[], b"").status, 200);
     drop(process);
     // What no flag overrides has to make sense.
     for (args, variable) in [(["--port", "0"], bad[1]), (["--listen", "127.0.0.1"], bad[0])] {
@@ -254,4 +261,19 @@ fn a_storage_whose_making_was_cut_short_stayed_empty() {
         drop(process);
         std::fs::remove_dir_all(dir.path().join("pvroot")).unwrap();
     }
+}
+
+/// On MIPS it was the year 244,379,811,525: staged objects were older than a day at once, and no certificate was valid.
+#[test]
+fn the_time_was_not_that_of_the_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    make_storage(&dir.path().join("pvroot"));
+    let process = serve(dir.path(), &["--port", "0"], &[]);
+    let answer = Client::connect(process.address).request("GET", "steps/0", &[], b"");
+    let date = answer.header("date").unwrap();
+    let output = Command::new("date").args(["-u", "-d", date, "+%s"]).output().unwrap();
+    let theirs = String::from_utf8(output.stdout).unwrap().trim().parse::<u64>();
+    let theirs = Duration::from_secs(theirs.unwrap_or_else(|_| panic!("{date:?} is no time: {answer:?}")));
+    let ours = pvr_agent::state::clock::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert!(ours.abs_diff(theirs) < Duration::from_secs(60), "{date}");
 }

@@ -127,19 +127,31 @@ impl FileBody {
         }
     }
 
-    /// Queues the next piece if the kernel seems to have it in memory. It is asked for the first and the last byte,
-    /// since what reads ahead fills its memory in order. A gap between them costs this thread a wait for the disk.
+    /// Queues as much of the file as the kernel seems to have in memory. It is asked for the ends of each [`PIECE`], since
+    /// what reads ahead fills its memory in order. A gap between them costs this thread a wait for the disk.
+    ///
+    /// To ask for a byte that is not there makes the kernel read its page, and no other: whoever came next would take all
+    /// before it for being there, too. So the pool is told at once to read the piece that the byte is in.
     fn send_at_once(&mut self, outbox: &Outbox) -> Option<Bytes> {
         let left = self.end.saturating_sub(self.position);
         let longest = usize::try_from(left).map_or(outbox::LONGEST, |left| left.min(outbox::LONGEST));
-        for len in [longest, longest.min(PIECE)] {
-            if len > 0 && self.is_in_memory(self.position) && self.is_in_memory(self.position + len as u64 - 1) {
-                let data = outbox.push(&self.file, self.position, len);
-                self.position += len as u64;
-                return Some(data);
+        let mut len = 0;
+        while len < longest && (len > 0 || self.is_in_memory(self.position)) {
+            let next = (len + PIECE).min(longest);
+            if !self.is_in_memory(self.position + next as u64 - 1) {
+                break;
             }
+            len = next;
         }
-        None
+        if len == 0 {
+            return None;
+        }
+        let data = outbox.push(&self.file, self.position, len);
+        self.position += len as u64;
+        if len < longest {
+            self.start_read();
+        }
+        Some(data)
     }
 
     fn is_in_memory(&mut self, position: u64) -> bool {
@@ -297,6 +309,48 @@ fn lists(request: &HeaderMap, name: HeaderName, etag: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
+    use std::time::Duration;
+
+    /// What a download that was broken off had looked at was all that was in memory; a later one took all between for
+    /// being there, and its thread waited for the disk.
+    #[test]
+    fn looking_at_the_ends_of_a_piece_made_a_gap_that_was_taken_for_memory() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&vec![7; 2 * outbox::LONGEST]).unwrap();
+        file.as_file().sync_all().unwrap();
+        rustix::fs::fadvise(file.as_file(), 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let outbox = Arc::new(Outbox::default());
+        let open = || {
+            let file = File::open(file.path()).unwrap();
+            // So that nothing is read ahead: how much that is depends on the disk.
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).unwrap();
+            file
+        };
+        let body = || FileBody::new(open(), 0, 2 * outbox::LONGEST as u64, Some(Arc::clone(&outbox)));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _entered = runtime.enter();
+        for broken_off in 0..8 {
+            let taken = match body().poll_data(&mut Context::from_waker(std::task::Waker::noop())) {
+                Poll::Ready(data) => data.unwrap().unwrap().len(),
+                Poll::Pending => 0,
+            };
+            // What the pool was told to read comes in a while; what nobody reads never does.
+            let deadline = std::time::Instant::now() + Duration::from_secs(10);
+            while in_memory(file.path()) < taken {
+                let late = std::time::Instant::now() > deadline;
+                assert!(!late, "of {taken} bytes, after {broken_off} downloads that were broken off");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    /// Bytes of a file that the kernel has in memory, asked in a way that reads none.
+    fn in_memory(path: &std::path::Path) -> usize {
+        let output = std::process::Command::new("fincore").args(["-b", "-n", "-o", "RES"]).arg(path).output();
+        let text = String::from_utf8(output.expect("fincore, of util-linux").stdout).unwrap();
+        text.trim().parse().unwrap()
+    }
 
     #[test]
     fn ranges() {

@@ -1,8 +1,8 @@
 //! Spellings of a value for people and for working trees.
 //!
 //! Members are in canonical order and numbers in canonical form in all of them; they differ in what a level is
-//! indented with, and in whether `<`, `>` and `&` are written as escapes, as the files of a working tree have
-//! them today (`cli.md` §5).
+//! indented with, and in how characters are escaped: `<`, `>` and `&` too, and control characters with small digits, as
+//! the files of a working tree have them today (`cli.md` §5).
 
 use super::canonical::{CanonicalError, MAX_BYTES, push_string, to_canonical_within};
 use super::json::Value;
@@ -71,26 +71,38 @@ fn line(out: &mut String, style: Style, comma: bool, depth: usize) {
 }
 
 fn string(out: &mut String, text: &str, style: Style) {
-    let from = out.len();
-    push_string(out, text);
-    if !style.html || !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
-        return;
+    if !style.html {
+        return push_string(out, text);
     }
-    // None of these can be part of an escape that is already there.
-    let escaped = out[from..]
-        .replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('&', "\\u0026")
-        .replace('\u{2028}', "\\u2028")
-        .replace('\u{2029}', "\\u2029");
-    out.truncate(from);
-    out.push_str(&escaped);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\t' => out.push_str("\\t"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            // Also those that the canonical form has a letter for, and with small digits.
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..' ' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::state::parse::{JsonLimits, parse_strict};
+
+    #[test]
+    fn control_characters_of_a_working_tree_were_those_of_the_canonical_form() {
+        let value = Value::from("\u{0}\u{7}\u{8}\t\n\u{b}\u{c}\r\u{1f}\"\\\u{2028}\u{7f}ü");
+        let escaped = "\"\\u0000\\u0007\\u0008\\t\\n\\u000b\\u000c\\r\\u001f\\\"\\\\\\u2028\u{7f}ü\"";
+        assert_eq!(pretty(&value, Style::WORKING_TREE).unwrap(), escaped);
+        let canonical = "\"\\u0000\\u0007\\b\\t\\n\\u000B\\f\\r\\u001F\\\"\\\\\u{2028}\u{7f}ü\"";
+        assert_eq!(pretty(&value, Style::TABS).unwrap(), canonical);
+    }
 
     #[test]
     fn a_file_of_the_working_tree() {

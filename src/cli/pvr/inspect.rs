@@ -1,9 +1,11 @@
 //! `pvr inspect`.
 
+use std::path::Path;
+
 use super::context::Context;
 use super::failure::Failure;
 use super::show;
-use crate::repo::{Place, RepoError, Source};
+use crate::repo::{Place, Source};
 use crate::state::canonical::to_canonical;
 use crate::state::pretty::{Style, pretty};
 
@@ -12,27 +14,23 @@ pub(super) struct Args {
     /// The canonical form, on one line
     #[arg(short, long)]
     canonical: bool,
-    /// Device, URL, user/device, an export or another repository's .pvr [default: this repository]
+    /// Device, URL, user/device, an export or another repository's .pvr [default: the committed state here]
     #[arg(value_name = "REPO")]
     repo: Vec<String>,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let failed = |error: RepoError| Failure::coded(1, error);
-    let state = match args.repo.first() {
-        None => context.repo().pristine_or_empty(),
-        Some(text) => {
-            let reference = context.reference(text).map_err(|error| Failure::coded(7, error))?;
-            match &reference.place {
-                Place::Local(path) => Source::Local(path).open(&context.limits).map(|opened| opened.state),
-                Place::Remote(url) => {
-                    let remote = context.discover(url).map_err(failed)?;
-                    Source::Remote(&remote).open(&context.limits).map(|opened| opened.state)
-                }
-            }
-        }
+    let place = match args.repo.as_slice() {
+        [_, _, ..] => return Err(Failure::plain("inspect can have at most 1 argument. See --help.")),
+        [text] if !text.is_empty() => context.reference(text).map_err(|error| Failure::coded(7, error))?.place,
+        _ => Place::Local(context.cwd.join(".pvr")),
     };
-    let value = state.map_err(failed)?.to_value();
+    let local = |path: &Path| Source::Local(path).state(&context.limits);
+    let state = match &place {
+        Place::Local(path) => local(path),
+        Place::Remote(url) => context.discover(url).and_then(|remote| Source::Remote(&remote).state(&context.limits)),
+    };
+    let value = state.map_err(Failure::plain)?.to_value();
     let text = if args.canonical { to_canonical(&value) } else { pretty(&value, Style::TABS_HTML) };
-    show::print(&format!("{}\n", text.map_err(|error| Failure::coded(3, error))?))
+    show::print(&format!("{}\n", text.map_err(Failure::plain)?))
 }

@@ -97,6 +97,8 @@ enum Command {
     /// Commit the working tree
     #[command(alias = "ci")]
     Commit(commit::Args),
+    /// Print a committed state
+    Inspect(inspect::Args),
     /// Post the committed state as a new revision
     #[command(alias = "po")]
     Post(post::Args),
@@ -106,8 +108,6 @@ enum Command {
     /// Lay a state, or parts of one, over the committed state
     #[command(alias = "m")]
     Merge(merge::Args),
-    /// Print the committed state of this or another repository
-    Inspect(inspect::Args),
     /// Write the committed state and its objects into one file
     Export(export::Args),
     /// Take an export for the committed state
