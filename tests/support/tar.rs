@@ -51,7 +51,8 @@ pub fn members(bytes: &[u8]) -> Vec<Member> {
             String::from_utf8(header[from..to].iter().copied().take_while(|byte| *byte != 0).collect()).unwrap()
         };
         let number = |from: usize, to: usize| u64::from_str_radix(text(from, to).trim(), 8).unwrap();
-        let sum: u64 = header.iter().enumerate().map(|(at, b)| u64::from(if (148..156).contains(&at) { b' ' } else { *b })).sum();
+        let sum: u64 =
+            header.iter().enumerate().map(|(at, b)| u64::from(if (148..156).contains(&at) { b' ' } else { *b })).sum();
         assert_eq!(number(148, 156), sum);
         let size = usize::try_from(number(124, 136)).unwrap();
         found.push(Member {
