@@ -3,9 +3,10 @@
 //! All objects of the state have to be in the archive or in the pool. They are verified while they are unpacked and get
 //! their names together, after the last of them; then the state is replaced.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::error::RepoError;
+use super::error::{Context, RepoError};
 use super::get::between;
 use super::source::{Fetched, Run, Source};
 use super::{Repo, Status};
@@ -29,7 +30,7 @@ impl Repo {
         if !self.pvr.join("json").exists() {
             return Err(RepoError::NotARepo(self.root.clone()));
         }
-        if path.is_dir() {
+        if fs::metadata(path).on("open", path)?.is_dir() {
             return Err(RepoError::ImportFolder(path.to_owned()));
         }
         let opened = Source::Local(path).open(&self.limits)?;

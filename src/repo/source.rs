@@ -68,6 +68,11 @@ pub struct Fetched {
 }
 
 impl<'a> Source<'a> {
+    /// The whole state that is there.
+    pub fn state(&self, limits: &JsonLimits) -> Result<State, RepoError> {
+        self.open(limits).map(|opened| opened.state)
+    }
+
     /// Reads the state.
     pub fn open(&self, limits: &JsonLimits) -> Result<Opened<'a>, RepoError> {
         match *self {
@@ -79,18 +84,18 @@ impl<'a> Source<'a> {
                 }
                 Ok(Opened { state, from: From::Remote(remote) })
             }
-            Source::Local(path) if path.is_dir() => {
+            Source::Local(path) if path.is_file() => {
+                let archive = Archive::open(path)?;
+                let state = archive.state(limits)?;
+                Ok(Opened { state, from: From::Archive(archive, path) })
+            }
+            Source::Local(path) => {
                 let inside = path.join(".pvr/json").is_file();
                 let state =
                     read_state(path, limits)?.ok_or_else(|| RepoError::NoSource { path: path.to_owned(), inside })?;
                 // A path without a parent component (`.pvr`) is relative to the current folder.
                 let own = Config::read(path)?.pool(&path.canonicalize().unwrap_or_else(|_| path.to_owned()));
                 Ok(Opened { state, from: From::Folder([path.join("objects"), own]) })
-            }
-            Source::Local(path) => {
-                let archive = Archive::open(path)?;
-                let state = archive.state(limits)?;
-                Ok(Opened { state, from: From::Archive(archive, path) })
             }
         }
     }

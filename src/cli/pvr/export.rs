@@ -1,6 +1,7 @@
 //! `pvr export`.
 
 use std::io;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -45,9 +46,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         }
         return repo.export_to(io::stdout().lock(), &parts).map(drop).map_err(|error| Failure::coded(3, error));
     }
-    let path = context.cwd.join(file);
-    let packing = Packing::of(&path);
-    let exported = repo.export(&path, packing, &parts).map_err(|error| Failure::coded(3, error))?;
+    let path = Path::new(file);
+    let packing = Packing::of(path);
+    let exported = repo.export(path, packing, &parts).map_err(|error| Failure::coded(3, error))?;
     if args.json {
         return report::json(&Document { file, gzip: packing == Packing::Gzip, exported });
     }

@@ -1,5 +1,7 @@
 //! `pvr import`.
 
+use std::path::Path;
+
 use super::context::Context;
 use super::failure::Failure;
 use super::{report, show};
@@ -21,7 +23,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         _ => return Err(Failure::plain("import can have at most 1 argument. See --help")),
     };
     let imported =
-        context.repo().import(&context.cwd.join(file), args.flags.run()).map_err(|error| Failure::coded(3, error))?;
+        context.repo().import(Path::new(file), args.flags.run()).map_err(|error| Failure::coded(3, error))?;
     show::warn(&imported.fetched.warnings);
     let done = format!(
         "\nImported {}\n\n\nRun pvr checkout to checkout the changed files into the workspace.\nThen run pvr add and pvr \
