@@ -101,13 +101,6 @@ impl<'a> Source<'a> {
     }
 }
 
-impl Source<'_> {
-    /// The whole state that is there.
-    pub fn state(&self, limits: &JsonLimits) -> Result<State, RepoError> {
-        self.open(limits).map(|opened| opened.state)
-    }
-}
-
 impl Opened<'_> {
     /// Brings the objects of `wanted` into the pool, or says what that would take.
     pub fn fetch(
