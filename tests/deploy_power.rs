@@ -65,7 +65,7 @@ fn killed_at_any_moment() {
     let (mut within, mut late, mut changed) = (0, 0, 0);
     while within < kills {
         let name = ["one", "two"][(within + late) % 2];
-        if dice.below(3) == 0 {
+        if dice.below(3) == 0 && home.object("").exists() {
             // So that objects come as well.
             fs::remove_dir_all(home.object("")).unwrap();
         }
