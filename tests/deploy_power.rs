@@ -1,5 +1,5 @@
 //! `pvr deploy` that is killed at random moments, and beside commits and gets of the same repository and pool.
-
+#![allow(clippy::duplicate_mod)] // both kinds of helpers bring along how the program is found
 #[path = "black_box/mod.rs"]
 mod black_box;
 mod deploying;
