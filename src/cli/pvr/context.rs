@@ -4,9 +4,11 @@
 //! |---|---|---|
 //! | `--config-dir` | `PVR_CONFIG_DIR` | `$HOME/.pvr`, or `.pvr` in the home of the password file |
 //! | `--repo-baseurl` | `PVR_REPO_BASEURL` | `https://pvr.pantahub.com` |
-//! | `--access-token` | `PVR_ACCESSTOKEN` | none |
+//! | `--access-token`, `--baseurl` | | see `access.rs` |
 //! | `--cacert` | `PVR_CACERT`, `SSL_CERT_FILE` | the authorities that are built in |
 //! | `--insecure` | `PVR_INSECURE` | no |
+//! | `--http-proxy` | `PVR_HTTP_PROXY` | `system`: `http_proxy`, `https_proxy`, `no_proxy` |
+//! | `--debug` | `PVR_DEBUG` | no |
 //! | | `PVR_AGENT_MAX_STATE_BYTES`, `PVR_AGENT_MAX_JSON_DEPTH` | see `cli::limits` |
 //! | | `PVR_HTTP_TIMEOUT` | 60: seconds without anything moving before a connection is given up |
 //!
@@ -16,13 +18,15 @@ use std::env;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Globals;
+use super::access;
 use super::failure::Failure;
 use super::show::{self, Progress};
-use crate::net::{Client, Patience, Trust, Url};
-use crate::remote::{AccessToken, Remote};
+use crate::net::{Client, Patience, Proxies, Trust, Url};
+use crate::remote::{Access, Objects, Remote};
 use crate::repo::{GetOptions, How, Place, Reference, ReferenceError, Repo, RepoError, Run, Source};
 use crate::state::JsonLimits;
 
@@ -34,14 +38,17 @@ pub(super) struct Context {
     pub(super) cwd: PathBuf,
     config_dir: PathBuf,
     repo_baseurl: Url,
-    token: Option<AccessToken>,
-    client: Client,
+    /// The API of the hub.
+    pub(super) baseurl: Url,
+    token: Option<String>,
+    pub(super) access: Access,
+    pub(super) client: Client,
     pub(super) limits: JsonLimits,
 }
 
 impl Context {
     pub(super) fn new(globals: &Globals) -> Result<Self, Failure> {
-        let cwd = env::current_dir().map_err(|error| Failure::coded(1, format!("no current folder: {error}")))?;
+        let cwd = crate::repo::current_folder().map_err(|error| Failure::coded(1, error))?;
         let given = |flag: &Option<String>, name| flag.clone().filter(|f| !f.is_empty()).or_else(|| variable(name));
         let config_dir = match given(&globals.config_dir, "PVR_CONFIG_DIR") {
             Some(folder) => cwd.join(folder),
@@ -55,13 +62,9 @@ impl Context {
         })?;
         let base = given(&globals.repo_baseurl, "PVR_REPO_BASEURL").unwrap_or_else(|| REPO_BASEURL.to_owned());
         let repo_baseurl = Url::parse(&base).map_err(|error| Failure::plain(format!("repo-baseurl: {error}")))?;
-        let token = match given(&globals.access_token, "PVR_ACCESSTOKEN") {
-            None => None,
-            Some(token) => Some(
-                AccessToken::parse(&token)
-                    .ok_or_else(|| Failure::plain("the access token has characters that cannot be sent"))?,
-            ),
-        };
+        let baseurl = access::baseurl(globals.baseurl.as_deref())?;
+        let token = globals.access_token.clone();
+        let access = access::access(token.as_deref(), config_dir.clone(), &baseurl, &repo_baseurl, None)?;
         let mut patience = Patience::default();
         if let Some(seconds) = variable("PVR_HTTP_TIMEOUT") {
             let seconds = seconds.parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
@@ -76,7 +79,18 @@ impl Context {
             None => Trust::BuiltIn,
         };
         let limits = crate::cli::limits::json().map_err(Failure::plain)?;
-        Ok(Self { cwd, config_dir, repo_baseurl, token, client: Client::new(patience, trust), limits })
+        let proxy = given(&globals.http_proxy, "PVR_HTTP_PROXY");
+        let proxies = match proxy.as_deref() {
+            None | Some("system") => Proxies::system(|name| env::var(name).ok()),
+            Some("no") => Ok(Proxies::none()),
+            Some(url) => Proxies::fixed(url),
+        };
+        let proxies = proxies.map_err(|error| Failure::plain(format!("http-proxy not a valid url\n{error}")))?;
+        let mut client = Client::new(patience, trust).through(proxies);
+        if globals.debug || switch("PVR_DEBUG")? {
+            client = client.traced(Arc::new(show::tell));
+        }
+        Ok(Self { cwd, config_dir, repo_baseurl, baseurl, token, access, client, limits })
     }
 
     /// The repository in the current folder, whether or not there is one.
@@ -94,8 +108,20 @@ impl Context {
             .map_err(|_| Failure::coded(3, "the path of the objects folder is not UTF-8"))
     }
 
+    /// The pool that no flag and no variable but that of the config folder chooses.
+    pub(super) fn config_pool(&self) -> Result<String, Failure> {
+        let path = clean(&self.config_dir.join("objects"));
+        path.into_os_string()
+            .into_string()
+            .map_err(|_| Failure::coded(3, "the path of the objects folder is not UTF-8"))
+    }
+
     /// Reads a reference that may be a path.
     pub(super) fn reference(&self, text: &str) -> Result<Reference, ReferenceError> {
+        let path = clean(&self.cwd.join(text.split('#').next().unwrap_or_default()));
+        let repo = if path.ends_with(".pvr") { path.parent().unwrap_or(&path) } else { &path };
+        // Should a deploy have died there, and what it left be out of reach, the path says so itself.
+        crate::repo::settle(repo).ok();
         Reference::parse(text, &self.repo_baseurl, Some(&self.cwd))
     }
 
@@ -106,9 +132,31 @@ impl Context {
 
     /// Asks an endpoint where its parts are, and says so.
     pub(super) fn discover(&self, url: &Url) -> Result<Remote, RepoError> {
-        let remote = Remote::discover(&self.client, url, self.token.clone());
+        self.discover_as(url, &self.access)
+    }
+
+    /// Two endpoints, of which the second is written to. The user's token is for that one.
+    pub(super) fn discover_both(&self, source: &Url, destination: &Url) -> Result<(Remote, Remote), RepoError> {
+        let one = self.access.is_one_server(source, destination);
+        let reader = if one { self.access.clone() } else { self.access.without_token() };
+        Ok((self.discover_as(source, &reader)?, self.discover(destination)?))
+    }
+
+    fn discover_as(&self, url: &Url, access: &Access) -> Result<Remote, RepoError> {
+        let remote = Remote::discover(&self.client, url, access);
         show::tell(&format!("Getting remote repository info ... [{}]", if remote.is_ok() { "OK" } else { "ERROR" }));
         Ok(remote?)
+    }
+
+    /// An objects endpoint.
+    pub(super) fn objects(&self, url: &Url) -> Objects {
+        Objects::at(&self.client, url, &self.access)
+    }
+
+    /// How to get in at a server that the user has named for a login.
+    pub(super) fn access_for(&self, url: &Url) -> Result<Access, Failure> {
+        let (token, folder) = (self.token.as_deref(), self.config_dir.clone());
+        access::access(token, folder, &self.baseurl, &self.repo_baseurl, Some(url))
     }
 
     /// `get` and `merge` with what they say on stderr.
