@@ -16,9 +16,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::Repo;
 use super::error::{Context, RepoError, shown};
 use super::index::Index;
+use super::{Repo, agent_of};
 use crate::state::{ObjectId, StatePath};
 use crate::store::{self, ObjectStore};
 
@@ -93,11 +93,10 @@ impl Repo {
 
 /// Every object of the pool, and every object that ought to be in it.
 fn pool(folder: &Path, named: &BTreeMap<ObjectId, Vec<&StatePath>>, report: &mut Report) -> Result<(), RepoError> {
-    let agent = folder.join(".pvr-agent");
     let mut missing = named.clone();
     if folder.is_dir() {
         let options = store::Options { read_only: true, ..store::Options::default() };
-        let store = ObjectStore::open_with(folder, &agent, options)?;
+        let store = ObjectStore::open_with(folder, &agent_of(folder), options)?;
         for (id, size) in store.list()? {
             report.objects += 1;
             report.bytes += size;

@@ -177,7 +177,10 @@ impl Repo {
 /// Opens a pool, and makes it if there is none.
 fn open_pool(pool: &Path) -> Result<ObjectStore, RepoError> {
     fs::create_dir_all(pool).on("create", pool)?;
-    Ok(ObjectStore::open(pool, &agent_of(pool))?)
+    let store = ObjectStore::open(pool, &agent_of(pool))?;
+    // What an import that died had unpacked. That it cannot be removed is no reason not to work.
+    store.sweep().ok();
+    Ok(store)
 }
 
 /// The working folder of a pool. A storage's objects have the one that all who work on the storage share.
