@@ -12,7 +12,8 @@
 # C compiler, linker and libc come with zig, from PyPI, into a folder of the target directory. The standard library is
 # built along from its source, because no ready one exists for MIPS, and because it is smaller when it is built for
 # size: with rustup's compiler where `rust-src` is installed or can be added, else with Debian's (rustc-web, cargo-web,
-# rust-web-src). Where there is no such source, a ready library of the target serves, if rustup has one.
+# rust-web-src). Where there is no such source, or CROSS_STD=ready says so, a ready library of the target serves, if rustup
+# has one; the binary is a fifth larger then.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$(pwd -P)
@@ -49,7 +50,9 @@ has_source() { [ -d "$("$1" --print sysroot 2>/dev/null)/lib/rustlib/src/rust/li
 debian=/usr/bin/rustc
 command -v cargo >/dev/null 2>&1 || PATH=$HOME/.cargo/bin:$PATH
 rustc=$(command -v rustc || true)
-if [ -n "$rustc" ] && has_source "$rustc"; then
+if [ "${CROSS_STD:-}" = ready ]; then
+    source=none
+elif [ -n "$rustc" ] && has_source "$rustc"; then
     :
 elif has_source "$debian"; then
     rustc=$debian
@@ -58,10 +61,10 @@ elif command -v rustup >/dev/null 2>&1 && timeout 120 rustup component add rust-
 elif install_packages rustc-web cargo-web rust-web-src && has_source "$debian"; then
     rustc=$debian
 else
-    [ -n "$rustc" ] || { echo "no Rust: install rustup, or Debian's rustc-web, cargo-web and rust-web-src" >&2; exit 1; }
     source=none
 fi
-case $rustc in "$debian") PATH=/usr/bin:$PATH ;; esac
+[ -n "$rustc" ] || { echo "no Rust: install rustup, or Debian's rustc-web, cargo-web and rust-web-src" >&2; exit 1; }
+case $rustc in "$debian") PATH=$zig/bin:/usr/bin:$PATH ;; esac
 export RUSTC=$rustc CARGO_HOME=${CARGO_HOME:-$HOME/.cargo}
 sysroot=$("$rustc" --print sysroot)
 ready() { [ -d "$("$rustc" --print target-libdir --target "$1")" ]; }

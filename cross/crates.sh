@@ -33,7 +33,7 @@ for line in sys.stdin:
     path = re.sub(r"^(?:[<&\[(*]|mut |dyn |const |for<.*?> |\x27\w+ )+", "", path)
     crate = path.split("::")[0] if "::" in path else "C: musl, start-up, compiler-rt"
     crate = re.sub(r"\[[0-9a-f]+\]$", "", crate)
-    crate = "std, core, alloc" if crate in ("std", "core", "alloc", "hashbrown", "gimli", "addr2line", "object", "rustc_demangle", "miniz_oxide", "__rustc", "panic_abort", "compiler_builtins", "u8", "str", "bool", "usize") else crate
+    crate = "std, core, alloc" if crate in ("std", "core", "alloc", "hashbrown", "gimli", "addr2line", "object", "rustc_demangle", "miniz_oxide", "__rustc", "panic_abort", "compiler_builtins", "libunwind") or not re.match(r"[a-z_0-9]+$", crate) and "::" in path else crate
     own[crate] += size
     if crate == "pvr_agent":
         crate += "::" + path.split("::")[1]

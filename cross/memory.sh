@@ -18,14 +18,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/memory.XXXXXX")
 pid=
 trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null; rm -rf "$work"' EXIT
 
-if [ -n "$runner" ]; then
-    case $target in aarch64-* | riscv64gc-* | x86_64-*)
-        echo "$target: only for 32-bit address spaces" >&2
-        exit 1
-        ;;
-    esac
-    runner+=" -B 0x4000000000"
-fi
+[ -z "$runner" ] || runner+=" -B 0x200000000000"
 # It makes a storage in the folder that it is started in.
 (cd "$work" && exec $runner "$binary" serve --port 0 >out 2>/dev/null) &
 pid=$!
@@ -36,7 +29,7 @@ sleep 2
 
 resident() { # in KiB: all of it, and what is not of the file
     awk '
-        $1 ~ /^[0-9a-f]+-[0-9a-f]+$/ { inside = length($1) == 21 && $1 ~ /^40/; of_file = NF > 5 }
+        $1 ~ /^[0-9a-f]+-[0-9a-f]+$/ { inside = length($1) == 25 && $1 ~ /^20/; of_file = NF > 5 }
         inside && $1 == "Rss:" { all += $2; if (!of_file) own += $2 }
         END { print all + 0, own + 0 }' "/proc/$pid/smaps"
 }

@@ -269,3 +269,73 @@ fn a_folder_that_was_set_aside_comes_back_with_the_next_command() {
     home.pvr("", &["deploy", "t", "app/.pvr"]).code(0);
     assert!(home.at("t/app/r").exists() && !work.exists());
 }
+
+/// What a Yocto build does: a repository in `trails/0` beside its objects, what a recipe brought committed, then each
+/// package deployed on top, here as exported. The device that boots it finds its storage in order.
+#[test]
+fn the_sequence_of_a_yocto_build() {
+    let home = Home::new();
+    source(&home, "bsp", BSP);
+    source(&home, "app", &[("app/r", b"root"), ("app/run.json", b"{\"name\":\"app\"}"), ("app/w.bind", b"bound")]);
+    source(&home, "config", &[("_config/app/etc/x", b"x"), ("app/run.json", b"{\"runlevel\":\"data\"}")]);
+    for (name, export) in [("bsp", "bsp.tgz"), ("app", "app.tar"), ("config", "config.tgz")] {
+        home.pvr(name, &["export", &format!("../{export}")]).code(0);
+    }
+    fs::create_dir(home.at("config.d")).unwrap();
+    let mut untar = std::process::Command::new("tar");
+    untar.arg("xzf").arg(home.at("config.tgz")).arg("-C").arg(home.at("config.d"));
+    assert!(untar.status().unwrap().success());
+    home.write("s/trails/0/device.json", "{\"groups\":[]}");
+    home.pvr("s/trails/0", &["init", "--objects=../../objects"]).code(0);
+    home.pvr("s/trails/0", &["add"]).code(0);
+    home.pvr("s/trails/0", &["commit"]).code(0);
+    let target = home.at("s/trails/0");
+    home.pvr("", &["deploy", target.to_str().unwrap(), "bsp.tgz", "app.tar#app", "config.d"]).code(0);
+
+    let state = home.read("s/trails/0/.pvr/json");
+    for part in [
+        "\"#spec\":\"pantavisor-service-system@1\"".to_owned(),
+        "\"device.json\":{\"groups\":[]}".to_owned(),
+        "\"app/run.json\":{\"name\":\"app\",\"runlevel\":\"data\"}".to_owned(),
+        format!("\"_config/app/etc/x\":\"{}\"", sha(b"x")),
+        format!("\"bsp/k\":\"{}\"", sha(b"a kernel")),
+    ] {
+        assert!(state.contains(&part), "{part} is not in {state}");
+    }
+    assert!(same(&target.join(".pv/pv-kernel.img"), &home.at("s/objects").join(sha(b"a kernel"))));
+    assert!(!home.at("s/objects/.pvr-agent").exists(), "one working folder for all who work on the storage");
+    let staged = fs::read_dir(home.at("s/.pvr-agent/staged")).unwrap().count();
+    assert_eq!((staged, home.at("s/.pvr-agent/deploys").read_dir().unwrap().count()), (0, 0));
+    assert_eq!(names_in(&home.at("s/trails")), ["0"]);
+    assert_eq!(home.pvr("s/trails/0", &["status"]).code(0).out, "");
+    let mut fsck = pvr::program::command();
+    let fsck = fsck.args(["fsck", "--storage"]).arg(home.at("s")).output().unwrap();
+    assert!(fsck.status.success(), "{}", String::from_utf8_lossy(&fsck.stdout));
+}
+
+fn names_in(folder: &std::path::Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// A broken archive among several sources, and one whose members lead elsewhere.
+#[test]
+fn archives_that_are_not_whole_change_nothing() {
+    let home = Home::new();
+    source(&home, "bsp", BSP);
+    source(&home, "app", &[("app/r", &[7; 20_000])]);
+    home.pvr("app", &["export", "../app.tar"]).code(0);
+    home.pvr("", &["deploy", "t", "bsp/.pvr"]).code(0);
+    let before = tree(&home.at("t"));
+    let whole = fs::read(home.at("app.tar")).unwrap();
+    for length in (0..whole.len() - 1024).step_by(512 * 7) {
+        fs::write(home.at("cut.tar"), &whole[..length]).unwrap();
+        home.pvr("", &["deploy", "t", "bsp/.pvr", "cut.tar"]).code(6);
+        assert_eq!(tree(&home.at("t")), before, "{length}");
+    }
+    assert!(!home.object(&sha(&[7; 20_000])).exists());
+    home.pvr("", &["deploy", "t", "bsp/.pvr", "app.tar"]).code(0);
+    assert!(same(&home.at("t/app/r"), &home.object(&sha(&[7; 20_000]))));
+}

@@ -186,6 +186,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Diff(args) => diff::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Commit(args) => commit::run(context, &args),
+        Command::Inspect(args) => inspect::run(context, &args),
         Command::Post(args) => post::run(context, &args),
         Command::Put(args) => put::run(context, &args),
         Command::Putobjects(args) => putobjects::run(context, &args),
