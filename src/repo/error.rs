@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::archive::ArchiveError;
 use super::reference::ReferenceError;
 use crate::net::UrlError;
 use crate::remote::RemoteError;
@@ -102,6 +103,17 @@ pub enum RepoError {
         /// Whether it is a working copy itself.
         inside: bool,
     },
+    /// An archive is not what it should be.
+    #[error("failed to read {}: {source}", shown(.path))]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<ArchiveError>,
+    },
+    /// A folder was given to `import`.
+    #[error("{} is a folder, not an export\npvr get takes the .pvr folder of another repository", shown(.0))]
+    ImportFolder(PathBuf),
     /// An object of the source is not there, or is not what its name says.
     #[error("object {id} ({key}) of {} cannot be used: {source}", shown(.from))]
     SourceObject {

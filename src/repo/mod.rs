@@ -16,19 +16,24 @@
 //! taken in or given out.
 
 mod add;
+mod archive;
 mod checkout;
 mod clone;
 mod commit;
 mod config;
 mod deploy;
 mod error;
+mod export;
 mod files;
+mod fsck;
 mod get;
+mod import;
 mod index;
 mod pattern;
 mod post;
 mod put;
 mod reference;
+mod source;
 mod walk;
 mod working;
 
@@ -39,6 +44,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 pub use add::AddAs;
+pub use archive::ArchiveError;
 pub use checkout::CheckoutAs;
 pub use clone::{Step, clone};
 pub use commit::{Checkpoint, Committed};
@@ -46,15 +52,19 @@ pub use config::Config;
 pub use deploy::{Deploy, DeployStep, Deployed, Overlay, Untracked};
 pub use error::RepoError;
 pub(crate) use error::shown;
-pub use get::{Got, Source};
+pub use export::{Exported, Packing};
+pub use fsck::{Finding, Report};
+pub use get::{GetOptions, Got, How};
+pub use import::Imported;
 pub use post::{PostOptions, fast_copy};
 pub use reference::{DEVICE_PATH, DEVICE_PORT, Place, Reference, ReferenceError};
+pub use source::{Copied, Fetched, Opened, Run, Source};
 pub use working::{Status, Working};
 
 use self::error::Context;
 use self::files::Lock;
 use crate::state::{JsonLimits, Spec, State, document};
-use crate::store::ObjectStore;
+use crate::store::{ObjectStore, swap};
 
 /// The kind of a state whose repository does not say.
 pub const DEFAULT_SPEC: &str = document::KNOWN_SPECS[0];
@@ -167,7 +177,10 @@ impl Repo {
 /// Opens a pool, and makes it if there is none.
 fn open_pool(pool: &Path) -> Result<ObjectStore, RepoError> {
     fs::create_dir_all(pool).on("create", pool)?;
-    Ok(ObjectStore::open(pool, &agent_of(pool))?)
+    let store = ObjectStore::open(pool, &agent_of(pool))?;
+    // What an import that died had unpacked. That it cannot be removed is no reason not to work.
+    store.sweep().ok();
+    Ok(store)
 }
 
 /// The working folder of a pool. A storage's objects have the one that all who work on the storage share.
@@ -183,8 +196,31 @@ fn is_of_storage(pool: &Path) -> bool {
 
 /// Clears up after a deploy into `folder` that died, so that it is the old or the new one.
 pub(crate) fn settle(folder: &Path) -> Result<(), RepoError> {
-    Ok(crate::store::swap::settle_around(folder)?)
+    Ok(swap::settle(folder)?)
 }
+
+/// The current folder. A deploy may have replaced it under whoever stands in it: then it is the new one, which is entered.
+pub(crate) fn current_folder() -> Result<PathBuf, RepoError> {
+    let here = Path::new(".");
+    let process = Path::new("/proc/self/cwd");
+    let cwd = match (std::env::current_dir(), fs::read_link(process)) {
+        (Ok(cwd), _) => cwd,
+        // What the kernel calls a folder that has been removed.
+        (Err(_), Ok(link)) if link.to_string_lossy().ends_with(REMOVED) => {
+            PathBuf::from(link.to_string_lossy().trim_end_matches(REMOVED))
+        }
+        (Err(error), _) => return Err(error).on("find", here),
+    };
+    let followed = swap::follow(&cwd)?;
+    if let Some(folder) = &followed {
+        std::env::set_current_dir(folder).on("enter", folder)?;
+    }
+    let cwd = followed.map_or_else(std::env::current_dir, Ok).on("find", here)?;
+    settle(&cwd)?;
+    Ok(cwd)
+}
+
+const REMOVED: &str = " (deleted)";
 
 /// The state in a `.pvr` folder.
 fn read_state(pvr: &Path, limits: &JsonLimits) -> Result<Option<State>, RepoError> {

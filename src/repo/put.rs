@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::error::RepoError;
-use super::get::{Copied, copy};
 use super::post::baseline;
+use super::source::{Copied, Run, Source};
 use super::{Repo, read_state};
-use crate::remote::{Objects, Observer, Remote, Resend};
+use crate::remote::{Objects, Observer, Remote, Resend, Silent};
 use crate::state::{ObjectId, State, StatePath};
 
 impl Repo {
@@ -47,7 +47,8 @@ impl Repo {
             return Err(RepoError::NoSource { path: pvr.to_owned(), inside: pvr.join(".pvr/json").is_file() });
         }
         let wanted: Vec<(&StatePath, &ObjectId)> = state.objects().collect();
-        let objects = copy(other.store()?, &self.pvr, &wanted, copied)?;
+        let own = Source::Local(&self.pvr).open(&self.limits)?;
+        let objects = own.fetch(other.store()?, &wanted, Run::Really, &Silent, copied)?.objects;
         let lock = other.lock()?;
         other.write_pristine(&state, &lock)?;
         Ok(objects)

@@ -54,6 +54,7 @@ mod lock;
 mod memo;
 #[cfg(test)]
 pub(crate) mod moment;
+mod park;
 mod publish;
 mod space;
 pub(crate) mod swap;
@@ -65,6 +66,7 @@ mod writer;
 pub use caps::Capabilities;
 pub use error::StoreError;
 pub use lock::Lock;
+pub use park::Parked;
 pub use publish::{Stage, Stored};
 pub use space::{Reservation, Space};
 pub use sweep::{STAGED_FOR, Swept};
@@ -72,7 +74,7 @@ pub use writer::{Sealed, Writer};
 
 pub(crate) use durable::folder as sync_folder;
 pub(crate) use error::{Absent, Context, Shown};
-pub(crate) use hash::hash;
+pub(crate) use hash::{Hasher, hash};
 pub(crate) use temp::TempDir;
 
 use crate::state::ObjectId;

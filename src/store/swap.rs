@@ -25,7 +25,7 @@ use std::fs;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 const PREFIX: &str = ".pvr-deploy-";
@@ -69,7 +69,7 @@ impl Swap {
     pub(crate) fn begin(target: &Path) -> Result<Self, StoreError> {
         let place = Place::of(target)?;
         for _ in 0..TRIES {
-            fs::create_dir_all(&place.base).on("create", &place.base)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&place.base).on("create", &place.base)?;
             match mkdir(&place.work, Mode::from_raw_mode(0o700)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(e) => return Err(e).on("create", &place.work),
@@ -208,6 +208,20 @@ impl Place {
         })
     }
 
+    /// The target of a working folder that has been removed: the one beside it whose name has these digits.
+    fn replaced(work: &Path) -> Option<PathBuf> {
+        let base = work.parent()?;
+        let beside = match base.ends_with(Path::new(".pvr-agent").join(DEPLOYS)) {
+            false => vec![base.to_owned()],
+            true => {
+                let trails = base.parent()?.parent()?.join("trails");
+                vec![trails.join("locals"), trails]
+            }
+        };
+        let entries = beside.into_iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+        entries.map(|entry| entry.path()).find(|path| path.is_dir() && Self::of(path).is_ok_and(|it| it.work == work))
+    }
+
     /// The target that a working folder's marker names, if it belongs to it.
     fn marked(work: &Path) -> Option<PathBuf> {
         let marker = fs::read(work.join(MARKER)).ok()?;
@@ -284,42 +298,69 @@ fn clear(work: &Path) -> Result<(), StoreError> {
 /// Clears up after a replacement of `target` that died. One that is alive is waited for if there is no target meanwhile.
 pub(crate) fn settle(target: &Path) -> Result<(), StoreError> {
     match Place::of(target) {
-        Ok(place) => settle_one(&place.work, target),
+        Ok(place) => settle_one(&place.work, target, Wait::IfGone),
         Err(_) => Ok(()),
     }
 }
 
-/// The same for a folder that may itself have been set aside while somebody was in it.
-pub(crate) fn settle_around(folder: &Path) -> Result<(), StoreError> {
-    for (aside, work) in folder.ancestors().filter_map(|aside| Some((aside, aside.parent()?))) {
-        if aside.ends_with("old")
-            && let Some(target) = Place::marked(work)
-        {
-            return settle_one(work, &target);
+/// Where somebody is who was in `folder` when it was replaced, or set aside: that folder is no longer under its name.
+/// None: it is what it was. Whatever died on the way is settled first.
+pub(crate) fn follow(folder: &Path) -> Result<Option<PathBuf>, StoreError> {
+    for aside in folder.ancestors().filter(|path| path.ends_with("new") || path.ends_with("old")) {
+        let (Some(work), Ok(below)) = (aside.parent(), folder.strip_prefix(aside)) else { continue };
+        if let Some(target) = Place::marked(work).or_else(|| Place::replaced(work)) {
+            settle_one(work, &target, Wait::IfGone)?;
+            return Ok(Some(target.join(below)));
         }
     }
-    settle(folder)
+    Ok(None)
 }
 
-/// Clears up after all that died in the working folder of a storage.
+/// The working folders of a storage that nobody holds.
+pub(crate) fn unowned(agent: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let folder = agent.join(DEPLOYS);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&folder).absent_ok().on("list", &folder)?.into_iter().flatten() {
+        let work = entry.on("list", &folder)?.path();
+        if hold(&work, FlockOperation::NonBlockingLockShared)?.is_some() {
+            found.push(work);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Clears up after all that died in the working folder of a storage. The caller holds locks that the living wait for, so
+/// these are not waited for.
 pub(crate) fn settle_all(agent: &Path) -> Result<(), StoreError> {
     let folder = agent.join(DEPLOYS);
     for entry in fs::read_dir(&folder).absent_ok().on("list", &folder)?.into_iter().flatten() {
         let work = entry.on("list", &folder)?.path();
         if let Some(target) = Place::marked(&work) {
-            settle_one(&work, &target)?;
+            settle_one(&work, &target, Wait::Never)?;
         }
     }
     Ok(())
 }
 
-fn settle_one(work: &Path, target: &Path) -> Result<(), StoreError> {
+/// Whether to wait for one that is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Never,
+    IfGone,
+}
+
+fn settle_one(work: &Path, target: &Path, wait: Wait) -> Result<(), StoreError> {
     // The usual case: nothing is left of anybody.
     if fs::symlink_metadata(work).absent_ok().on("look at", work)?.is_none() {
         return Ok(());
     }
     let gone = fs::symlink_metadata(target).absent_ok().on("look at", target)?.is_none();
-    let how = if gone { FlockOperation::LockExclusive } else { FlockOperation::NonBlockingLockExclusive };
+    let how = if gone && wait == Wait::IfGone {
+        FlockOperation::LockExclusive
+    } else {
+        FlockOperation::NonBlockingLockExclusive
+    };
     let Some(_lock) = hold(work, how)? else { return Ok(()) };
     recover(work, target)?;
     fs::remove_dir_all(work).absent_ok().on("remove", work)?;
@@ -419,7 +460,9 @@ mod tests {
                     gone += usize::from(!target.exists());
                     match index {
                         // Whoever was in the folder that was set aside, or comes to the folder, or starts a device.
-                        0 if work.join("old").exists() => settle_around(&work.join("old")).unwrap(),
+                        0 if work.join("old/content").exists() => {
+                            assert_eq!(follow(&work.join("old/below")).unwrap(), Some(target.join("below")));
+                        }
                         1 => settle_all(&copied.join("storage/.pvr-agent")).unwrap(),
                         _ => settle(&target).unwrap(),
                     }
@@ -458,6 +501,19 @@ mod tests {
     }
 
     #[test]
+    fn whoever_stood_in_a_folder_that_was_replaced_is_led_to_the_new_one() {
+        let root = tempfile::tempdir().unwrap();
+        for target in targets(root.path()) {
+            fill(&target, "new");
+            let work = Place::of(&target).unwrap().work;
+            assert_eq!(follow(&work.join("new/a/b")).unwrap(), Some(target.join("a/b")), "{target:?}");
+            assert_eq!(follow(&target).unwrap(), None);
+            fs::remove_dir_all(&target).unwrap();
+            assert_eq!(follow(&work.join("new")).unwrap(), None, "there is no new one");
+        }
+    }
+
+    #[test]
     fn two_folders_that_claim_one_place_are_both_kept() {
         let root = tempfile::tempdir().unwrap();
         let target = targets(root.path()).remove(0);
@@ -470,6 +526,20 @@ mod tests {
         assert!(settle(&target).is_err());
         assert_eq!(content(&target).as_deref(), Some("someone else's"));
         assert_eq!(content(&work.join("old")).as_deref(), Some("old"));
+    }
+
+    #[test]
+    fn what_nobody_holds_is_told_from_a_deploy_under_way() {
+        let root = tempfile::tempdir().unwrap();
+        let target = targets(root.path()).remove(1);
+        let agent = root.path().join("storage/.pvr-agent");
+        assert!(unowned(&agent).unwrap().is_empty());
+        let swap = Swap::begin(&target).unwrap();
+        assert!(unowned(&agent).unwrap().is_empty());
+        drop(swap);
+        let work = Place::of(&target).unwrap().work;
+        fs::create_dir(&work).unwrap();
+        assert_eq!(unowned(&agent).unwrap(), [work]);
     }
 
     #[test]

@@ -52,6 +52,11 @@ impl TempFile {
         Err(StoreError::Contended { path: tmp.to_owned() })
     }
 
+    /// A file that has a name in a folder of ours; the name goes with this value.
+    pub(crate) fn named(file: File, name: PathBuf) -> Self {
+        Self { file, name: Some(name) }
+    }
+
     /// Gives the file (one more) name.
     pub(crate) fn link_to(&self, target: &Path) -> rustix::io::Result<()> {
         match &self.name {

@@ -128,6 +128,11 @@ impl Write for Writer {
 }
 
 impl Sealed {
+    /// Bytes that were sealed before and have been waiting under a name since.
+    pub(super) fn again(temp: TempFile, opened: Instant, id: ObjectId, size: u64) -> Self {
+        Self { temp, opened, id, size, _reservation: None }
+    }
+
     /// The sha256 of the bytes.
     pub fn id(&self) -> ObjectId {
         self.id

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::context::{Context, clean, switch};
 use super::failure::Failure;
 use super::show;
-use crate::repo::{self, CheckoutAs, DEFAULT_SPEC, Place, Reference, RepoError, Step};
+use crate::repo::{self, CheckoutAs, DEFAULT_SPEC, How, Place, Reference, RepoError, Run, Step};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -39,7 +39,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let pool = context.pool(args.objects.as_deref())?;
     let canonical = args.canonical || switch("PVR_CANONICAL_JSON")?;
     let checkout_as = if canonical { CheckoutAs::Canonical } else { CheckoutAs::Pretty };
-    let fill = |repo: &repo::Repo| context.get(repo, &reference).map(drop).map_err(|error| Failed(7, error));
+    let fill = |repo: &repo::Repo| {
+        context.get(repo, &reference, How::Replace, Run::Really).map(drop).map_err(|error| Failed(7, error))
+    };
     let failed = |step, error| Failed(code(step), error);
     repo::clone(&target, &args.spec, &pool, context.limits, checkout_as, fill, failed)
         .map_err(|Failed(code, error)| Failure::coded(code, error))?;

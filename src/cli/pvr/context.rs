@@ -27,7 +27,7 @@ use super::failure::Failure;
 use super::show::{self, Progress};
 use crate::net::{Client, Patience, Proxies, Trust, Url};
 use crate::remote::{Access, Objects, Remote};
-use crate::repo::{Place, Reference, ReferenceError, Repo, RepoError, Source};
+use crate::repo::{GetOptions, How, Place, Reference, ReferenceError, Repo, RepoError, Run, Source};
 use crate::state::JsonLimits;
 
 const REPO_BASEURL: &str = "https://pvr.pantahub.com";
@@ -48,10 +48,7 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(globals: &Globals) -> Result<Self, Failure> {
-        let current = || env::current_dir().map_err(|error| Failure::coded(1, format!("no current folder: {error}")));
-        // A deploy that died may have left this folder under another name, or none in its place.
-        crate::repo::settle(&current()?).map_err(|error| Failure::coded(4, error))?;
-        let cwd = current()?;
+        let cwd = crate::repo::current_folder().map_err(|error| Failure::coded(1, error))?;
         let given = |flag: &Option<String>, name| flag.clone().filter(|f| !f.is_empty()).or_else(|| variable(name));
         let config_dir = match given(&globals.config_dir, "PVR_CONFIG_DIR") {
             Some(folder) => cwd.join(folder),
@@ -162,17 +159,26 @@ impl Context {
         access::access(token, folder, &self.baseurl, &self.repo_baseurl, Some(url))
     }
 
-    /// `get` with what it says on stderr.
-    pub(super) fn get(&self, repo: &Repo, reference: &Reference) -> Result<crate::repo::Got, RepoError> {
+    /// `get` and `merge` with what they say on stderr.
+    pub(super) fn get(
+        &self,
+        repo: &Repo,
+        reference: &Reference,
+        how: How,
+        run: Run,
+    ) -> Result<crate::repo::Got, RepoError> {
         let progress = Progress::new();
         let mut copied = |key: &crate::state::StatePath, cached: bool| {
             show::tell(&format!("{} [OK{}]", show::label(key), if cached { " cache" } else { "" }));
         };
-        let mut get = |source: &Source<'_>| repo.get(source, &reference.text, &reference.parts, &progress, &mut copied);
-        match &reference.place {
+        let options = GetOptions { uri: &reference.text, selection: &reference.parts, how, run };
+        let mut get = |source: &Source<'_>| repo.get(source, options, &progress, &mut copied);
+        let got = match &reference.place {
             Place::Local(path) => get(&Source::Local(path)),
             Place::Remote(url) => get(&Source::Remote(&self.discover(url)?)),
-        }
+        }?;
+        show::warn(&got.fetched.warnings);
+        Ok(got)
     }
 }
 

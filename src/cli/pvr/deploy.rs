@@ -4,7 +4,7 @@ use super::context::{Context, clean};
 use super::failure::Failure;
 use super::show::{self, Progress};
 use crate::remote::{Observer, Silent};
-use crate::repo::{Deploy, DeployStep, Deployed, Overlay, Place, Reference, Source, Untracked};
+use crate::repo::{Deploy, DeployStep, Deployed, Overlay, Place, Reference, Run, Source, Untracked};
 use crate::state::{PartSelection, StatePath, escape};
 
 #[derive(Debug, clap::Args)]
@@ -40,9 +40,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     say("Starting deployment ...")?;
     let overlay = if args.nomerge { Overlay::Replace } else { Overlay::Merge };
     let untracked = if args.clean { Untracked::Remove } else { Untracked::Keep };
+    let run = if args.dry_run { Run::Dry } else { Run::Really };
     let target = clean(&context.cwd.join(folder));
     let pool = context.config_pool()?;
-    let mut deploy = Deploy::open(&target, &pool, overlay, untracked, context.limits, args.dry_run)
+    let mut deploy = Deploy::open(&target, &pool, overlay, untracked, context.limits, run)
         .map_err(|error| failed(DeployStep::Target, &error))?;
     // Today's program says so of every folder.
     say("... initializing deploy repository ...")?;
@@ -93,7 +94,9 @@ fn take(context: &Context, deploy: &mut Deploy, reference: &Reference, uri: &str
         Place::Local(path) => take(&Source::Local(path)),
         Place::Remote(url) => context.discover(url).and_then(|remote| take(&Source::Remote(&remote))),
     };
-    taken.map_err(|error| Failure::coded(code(DeployStep::Source), error))
+    let warnings = taken.map_err(|error| Failure::coded(code(DeployStep::Source), error))?;
+    show::warn(&warnings);
+    Ok(())
 }
 
 /// Today's exit codes.
@@ -131,9 +134,9 @@ fn would(deployed: &Deployed) -> String {
         names.iter().for_each(|name| text.push_str(&format!("{what}{}\n", escape(name))));
     }
     let Deployed { added, reused, linked, copied, json, .. } = deployed;
-    text + &format!(
-        "Would deploy {linked} hardlinks, {copied} copies and {json} JSON files; {added} objects would come into the pool, {reused} are there\n"
-    )
+    let bytes = deployed.bytes.map_or_else(String::new, |bytes| format!(" ({bytes} bytes)"));
+    text + &format!("Would deploy {linked} hardlinks, {copied} copies and {json} JSON files\n")
+        + &format!("{added} objects{bytes} would come into the pool, {reused} are there\n")
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ const LONG: &[(&str, bool)] = &[
     ("message", false),
     ("nomerge", true),
     ("objects", false),
+    ("parts", false),
     ("raw", true),
     ("repo-baseurl", false),
     ("rev", false),

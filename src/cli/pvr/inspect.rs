@@ -5,7 +5,6 @@ use std::path::Path;
 use super::context::Context;
 use super::failure::Failure;
 use super::show;
-use crate::net::Url;
 use crate::repo::{Place, Source};
 use crate::state::canonical::to_canonical;
 use crate::state::pretty::{Style, pretty};
@@ -15,7 +14,7 @@ pub(super) struct Args {
     /// The canonical form, on one line
     #[arg(short, long)]
     canonical: bool,
-    /// Device, URL, user/device or another repository's .pvr [default: the committed state here]
+    /// Device, URL, user/device, an export or another repository's .pvr [default: the committed state here]
     #[arg(value_name = "REPO")]
     repo: Vec<String>,
 }
@@ -27,12 +26,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         _ => Place::Local(context.cwd.join(".pvr")),
     };
     let local = |path: &Path| Source::Local(path).state(&context.limits);
-    let remote = |url: &Url| context.discover(url).and_then(|remote| Source::Remote(&remote).state(&context.limits));
     let state = match &place {
-        Place::Local(path) => local(path).map_err(Failure::plain),
-        Place::Remote(url) => remote(url).map_err(|error| Failure::coded(1, error)),
+        Place::Local(path) => local(path),
+        Place::Remote(url) => context.discover(url).and_then(|remote| Source::Remote(&remote).state(&context.limits)),
     };
-    let value = state?.to_value();
+    let value = state.map_err(Failure::plain)?.to_value();
     let text = if args.canonical { to_canonical(&value) } else { pretty(&value, Style::TABS_HTML) };
     show::print(&format!("{}\n", text.map_err(Failure::plain)?))
 }

@@ -11,19 +11,24 @@ mod commit;
 mod context;
 mod deploy;
 mod diff;
+mod export;
 mod failure;
 mod fastcopy;
+mod fsck;
 mod get;
 mod grammar;
+mod import;
 mod init;
 mod inspect;
 mod json;
 mod login;
+mod merge;
 mod post;
 mod prompt;
 mod put;
 mod putobjects;
 mod remoteinfo;
+mod report;
 mod show;
 mod status;
 
@@ -138,6 +143,15 @@ enum Command {
     /// Get a state, or parts of one, from a device or another repository
     #[command(alias = "g")]
     Get(get::Args),
+    /// Lay a state, or parts of one, over the committed state
+    #[command(alias = "m")]
+    Merge(merge::Args),
+    /// Write the committed state and its objects into one file
+    Export(export::Args),
+    /// Take an export for the committed state
+    Import(import::Args),
+    /// Check the repository and its pool
+    Fsck(fsck::Args),
     /// Write the files of the committed state
     #[command(aliases = ["reset", "r", "co"])]
     Checkout(checkout::Args),
@@ -183,6 +197,10 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Logout(args) => login::logout(context, &args),
         Command::Whoami(_) => login::whoami(context),
         Command::Get(args) => get::run(context, &args),
+        Command::Merge(args) => merge::run(context, &args),
+        Command::Export(args) => export::run(context, &args),
+        Command::Import(args) => import::run(context, &args),
+        Command::Fsck(args) => fsck::run(context, &args),
         Command::Checkout(args) => checkout::run(context, &args),
         Command::Deploy(args) => deploy::run(context, &args),
         Command::Clone(args) => clone::run(context, &args),

@@ -20,8 +20,9 @@ use crate::repo::working::hash_file;
 use crate::state::{Entry, State, clock};
 use crate::trails::is_boot_link;
 
-/// What a deploy writes anew in `.pvr`, or what belongs to a command under way.
-const OWN: [&str; 5] = ["json", "config", "new", "tmp", "bind"];
+/// What a deploy writes anew in `.pvr`, or what belongs to a command under way. What was added and not committed
+/// (`new`) stays as long as its files do.
+const OWN: [&str; 4] = ["json", "config", "tmp", "bind"];
 
 /// What is to be done about the files in a folder. Paths are below it.
 #[derive(Debug, Default)]
@@ -158,7 +159,8 @@ impl Rule<'_> {
 
     fn is_own(&self, path: &Path) -> bool {
         let name = |folder: &str| path.strip_prefix(folder).ok().and_then(Path::to_str);
-        name(".pvr").is_some_and(|name| OWN.contains(&name)) || name(".pv").is_some_and(is_boot_link)
+        name(".pvr").is_some_and(|name| OWN.contains(&name) || self.clean && name == "new")
+            || name(".pv").is_some_and(is_boot_link)
     }
 
     /// Whether a path is none of a deploy's business.

@@ -6,7 +6,7 @@
 
 mod carry;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -17,7 +17,7 @@ use serde::Serialize;
 use self::carry::Rule;
 use super::error::{Context, RepoError};
 use super::files::{Lock, create};
-use super::get::{Copied, Source, fetch};
+use super::source::{Copied, Run, Source};
 use super::working::Changes;
 use super::{Config, DEFAULT_SPEC, Repo};
 use crate::remote::Observer;
@@ -67,13 +67,13 @@ pub struct Deploy {
     overlay: Overlay,
     untracked: Untracked,
     limits: JsonLimits,
-    /// None: only told what would be done, and there is no pool yet.
-    store: Option<ObjectStore>,
-    dry: bool,
+    store: ObjectStore,
+    run: Run,
     incoming: Vec<Incoming>,
-    /// Objects that came into the pool, with their sizes.
-    added: BTreeMap<ObjectId, u64>,
-    reused: BTreeMap<ObjectId, u64>,
+    /// The objects of all that was taken, those of them that were not in the pool, and the bytes of these.
+    wanted: BTreeSet<ObjectId>,
+    added: BTreeSet<ObjectId>,
+    bytes: Option<u64>,
 }
 
 /// A state that came from somewhere.
@@ -128,14 +128,14 @@ fn at<T>(step: DeployStep, result: Result<T, impl Into<RepoError>>) -> Result<T,
 }
 
 impl Deploy {
-    /// Opens a folder, which need not exist. `pool` is that of a new repository. With `dry`, nothing is created.
+    /// Opens a folder, which need not exist. `pool` is that of a new repository. In a dry run nothing is created.
     pub fn open(
         target: &Path,
         pool: &str,
         overlay: Overlay,
         untracked: Untracked,
         limits: JsonLimits,
-        dry: bool,
+        run: Run,
     ) -> Result<Self, RepoError> {
         swap::settle(target)?;
         // A link to a folder means that folder.
@@ -151,16 +151,15 @@ impl Deploy {
         let repo = Repo::at(&target).with_json_limits(limits);
         let pvr = target.join(".pvr");
         let folder = if pvr.is_dir() { repo.config()?.pool(&pvr) } else { PathBuf::from(pool) };
-        let store = match (dry, folder.is_dir()) {
-            (true, false) => None,
-            (true, true) => {
+        let store = match run {
+            Run::Dry => {
                 let options = Options { read_only: true, ..Options::default() };
-                Some(ObjectStore::open_with(&folder, &super::agent_of(&folder), options)?)
+                ObjectStore::open_with(&folder, &super::agent_of(&folder), options)?
             }
-            (false, _) => {
+            Run::Really => {
                 fs::create_dir_all(&folder).on("create", &folder)?;
                 // A path through the folder that is replaced would lead nowhere for an instant.
-                Some(super::open_pool(&fs::canonicalize(&folder).on("resolve", &folder)?)?)
+                super::open_pool(&fs::canonicalize(&folder).on("resolve", &folder)?)?
             }
         };
         Ok(Self {
@@ -170,10 +169,11 @@ impl Deploy {
             untracked,
             limits,
             store,
-            dry,
+            run,
             incoming: Vec::new(),
-            added: BTreeMap::new(),
-            reused: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            added: BTreeSet::new(),
+            bytes: Some(0),
         })
     }
 
@@ -182,7 +182,8 @@ impl Deploy {
         !self.target.join(".pvr/json").exists()
     }
 
-    /// Gets a state, and its objects into the pool. `uri` is what is remembered as the place they came from.
+    /// Gets a state, and its objects into the pool. `uri` is what is remembered as the place they came from. Says what was
+    /// left out of it.
     pub fn take(
         &mut self,
         source: &Source<'_>,
@@ -190,36 +191,32 @@ impl Deploy {
         selection: &PartSelection,
         observer: &dyn Observer,
         copied: Copied<'_>,
-    ) -> Result<(), RepoError> {
-        let wanted = |key: &str| match self.overlay {
+    ) -> Result<Vec<String>, RepoError> {
+        let opened = source.open(&self.limits)?;
+        let is_wanted = |key: &str| match self.overlay {
             Overlay::Merge => selection.includes(key),
             Overlay::Replace => selection.selects(key),
         };
-        let inode = |id: &ObjectId| {
-            let path = self.store.as_ref()?.path(id);
-            fs::symlink_metadata(path).ok().map(|meta| (meta.ino(), meta.len()))
-        };
-        let state = source.state(&self.limits)?;
-        let before: Vec<_> =
-            state.objects().filter(|(key, _)| wanted(key.as_str())).map(|(_, id)| (*id, inode(id))).collect();
-        if let (Some(store), false) = (&self.store, self.dry) {
-            fetch(store, source, &state, &wanted, observer, copied)?;
+        let mut wanted = Vec::new();
+        for (key, id) in opened.state.objects().filter(|(key, _)| is_wanted(key.as_str())) {
+            // In a dry run, what an earlier source would have brought is not there.
+            if self.run == Run::Dry && self.added.contains(id) {
+                copied(key, true);
+            } else {
+                wanted.push((key, id));
+            }
         }
-        for (id, before) in before {
-            let now = inode(&id);
-            let size = now.map_or(0, |(_, size)| size);
-            match now {
-                Some(_) if now == before && !self.added.contains_key(&id) => self.reused.insert(id, size),
-                _ => self.added.insert(id, size),
-            };
-        }
+        let fetched = opened.fetch(&self.store, &wanted, self.run, observer, copied)?;
+        self.wanted.extend(wanted.iter().map(|(_, id)| **id));
+        self.added.extend(fetched.added);
+        self.bytes = self.bytes.zip(fetched.bytes).map(|(sum, bytes)| sum + bytes);
         self.incoming.push(Incoming {
-            state,
+            state: opened.state,
             selection: selection.clone(),
             uri: uri.to_owned(),
             is_remote: matches!(source, Source::Remote(_)),
         });
-        Ok(())
+        Ok(fetched.warnings)
     }
 
     /// The state that comes of what is there and what was taken.
@@ -246,10 +243,10 @@ impl Deploy {
         Deployed {
             target: self.target.to_string_lossy().into_owned(),
             sources: self.incoming.iter().map(|incoming| incoming.uri.clone()).collect(),
-            dry_run: self.dry,
+            dry_run: self.run == Run::Dry,
             added: self.added.len(),
-            reused: self.reused.len(),
-            bytes: (!self.dry).then(|| self.added.values().sum()),
+            reused: self.wanted.len() - self.added.len(),
+            bytes: self.bytes,
             keys_added: keys(&changes.added),
             keys_changed: keys(&changes.changed),
             keys_removed: keys(&changes.removed),
@@ -260,9 +257,9 @@ impl Deploy {
     /// Puts the files into their place, or says what that would do. `say` is told before each step.
     pub fn finish(&self, say: &mut dyn FnMut(DeployStep)) -> Result<Deployed, Failed> {
         let mut made = Vec::new();
-        let result = match (&self.store, self.dry) {
-            (Some(store), false) => self.replace(store, say, &mut made),
-            _ => self.pretend(say),
+        let result = match self.run {
+            Run::Really => self.replace(say, &mut made),
+            Run::Dry => self.pretend(say),
         };
         if result.is_err() {
             // Folders above one that never came; those that hold something stay.
@@ -292,17 +289,12 @@ impl Deploy {
     }
 
     fn rule<'a>(&'a self, before: &'a State, after: &'a State) -> Rule<'a> {
-        let pool = self.store.as_ref().map(ObjectStore::objects);
-        let pool = pool.and_then(|pool| pool.strip_prefix(&self.target).ok());
+        let pool = self.store.objects().strip_prefix(&self.target).ok();
         Rule { before, after, pool, clean: self.untracked == Untracked::Remove }
     }
 
-    fn replace(
-        &self,
-        store: &ObjectStore,
-        say: &mut dyn FnMut(DeployStep),
-        made: &mut Vec<PathBuf>,
-    ) -> Result<Deployed, Failed> {
+    fn replace(&self, say: &mut dyn FnMut(DeployStep), made: &mut Vec<PathBuf>) -> Result<Deployed, Failed> {
+        let store = &self.store;
         at(DeployStep::Target, make_above(&self.target, made))?;
         let swap = at(DeployStep::Target, Swap::begin(&self.target))?;
         let repo = Repo::at(&self.target).with_json_limits(self.limits);
