@@ -56,7 +56,7 @@ for target in $wanted; do
     [ -z "$runner" ] || need "${runner%% *}" qemu-user-static
     printf '    %s\n' "$(${runner:-} "$binary" --version)"
     begun=$SECONDS
-    PVR_AGENT_BIN=$binary PVR_AGENT_RUNNER=$runner cargo test "${arguments[@]}"
+    PVR_AGENT_BIN=$binary PVR_AGENT_RUNNER=$runner cargo test --no-fail-fast "${arguments[@]}"
     rows+=("$(printf '%-31s %2d files in %4d s, %s' "$target" "$(wc -w <<<"$tests")" $((SECONDS - begun)) "${runner:-natively}")")
 done
 printf '\n'
