@@ -16,7 +16,7 @@ readelf -SW "$out/$target/pvr-agent" | python3 -c '
 import re, sys
 sections = re.findall(r"\] (\.\S+) +\S+ +\S+ +\S+ +([0-9a-f]+)", sys.stdin.read())
 print("| section | bytes |\n|---|---|")
-loaded = [(int(size, 16), name) for name, size in sections if not re.match(r"\.(symtab|strtab|shstrtab|comment|bss|tbss|relro)", name)]
+loaded = [(int(size, 16), name) for name, size in sections if not re.match(r"\.(symtab|strtab|shstrtab|comment|debug|bss|tbss|relro)", name)]
 for size, name in sorted(loaded, reverse=True)[:8]:
     print(f"| `{name}` | {size:,} |")
 '
