@@ -198,7 +198,6 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Whoami(_) => login::whoami(context),
         Command::Get(args) => get::run(context, &args),
         Command::Merge(args) => merge::run(context, &args),
-        Command::Inspect(args) => inspect::run(context, &args),
         Command::Export(args) => export::run(context, &args),
         Command::Import(args) => import::run(context, &args),
         Command::Fsck(args) => fsck::run(context, &args),
