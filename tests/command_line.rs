@@ -130,6 +130,6 @@ fn a_link_named_pvr_is_pvr() {
     assert_eq!(run(&["init"]).status.code(), Some(0));
     assert!(repository.join(".pvr/json").exists());
     // A command of pvr-agent's own, not of pvr's.
-    let fsck = run(&["fsck"]);
-    assert!(!fsck.status.success(), "{}", text(&fsck));
+    let gc = run(&["gc"]);
+    assert!(!gc.status.success(), "{}", text(&gc));
 }

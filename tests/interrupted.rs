@@ -3,7 +3,6 @@
 //! After a kill the repository opens, its state is the old or the new one, what is repeated succeeds, and `fsck` is clean:
 //! no object is damaged, none is missing, nothing unfinished is left.
 #![allow(clippy::duplicate_mod)] // both kinds of helpers bring along how the program is found
-
 mod black_box;
 #[path = "client/pvr.rs"]
 mod pvr;

@@ -25,7 +25,7 @@ use std::fs;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 const PREFIX: &str = ".pvr-deploy-";
@@ -69,7 +69,7 @@ impl Swap {
     pub(crate) fn begin(target: &Path) -> Result<Self, StoreError> {
         let place = Place::of(target)?;
         for _ in 0..TRIES {
-            fs::create_dir_all(&place.base).on("create", &place.base)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&place.base).on("create", &place.base)?;
             match mkdir(&place.work, Mode::from_raw_mode(0o700)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(e) => return Err(e).on("create", &place.work),
@@ -316,6 +316,20 @@ pub(crate) fn follow(folder: &Path) -> Result<Option<PathBuf>, StoreError> {
     Ok(None)
 }
 
+/// The working folders of a storage that nobody holds.
+pub(crate) fn unowned(agent: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let folder = agent.join(DEPLOYS);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&folder).absent_ok().on("list", &folder)?.into_iter().flatten() {
+        let work = entry.on("list", &folder)?.path();
+        if hold(&work, FlockOperation::NonBlockingLockShared)?.is_some() {
+            found.push(work);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Clears up after all that died in the working folder of a storage. The caller holds locks that the living wait for, so
 /// these are not waited for.
 pub(crate) fn settle_all(agent: &Path) -> Result<(), StoreError> {
@@ -512,6 +526,20 @@ mod tests {
         assert!(settle(&target).is_err());
         assert_eq!(content(&target).as_deref(), Some("someone else's"));
         assert_eq!(content(&work.join("old")).as_deref(), Some("old"));
+    }
+
+    #[test]
+    fn what_nobody_holds_is_told_from_a_deploy_under_way() {
+        let root = tempfile::tempdir().unwrap();
+        let target = targets(root.path()).remove(1);
+        let agent = root.path().join("storage/.pvr-agent");
+        assert!(unowned(&agent).unwrap().is_empty());
+        let swap = Swap::begin(&target).unwrap();
+        assert!(unowned(&agent).unwrap().is_empty());
+        drop(swap);
+        let work = Place::of(&target).unwrap().work;
+        fs::create_dir(&work).unwrap();
+        assert_eq!(unowned(&agent).unwrap(), [work]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::layout::BINDS;
 use super::name::{RevisionName, of_file_name};
 use super::progress::Status;
 use crate::state::{Entry, ObjectId, State};
-use crate::store::{Absent, Context, StoreError, hash};
+use crate::store::{Absent, Context, StoreError, hash, swap};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, Metadata};
@@ -154,6 +154,12 @@ impl Scan<'_> {
                 None => "nothing that this program has put here",
             };
             self.find(Kind::Debris, &path, what);
+            self.walk(&path, &meta, &mut |_| {})?;
+        }
+        for path in self.readable(swap::unowned(store.agent()))?.unwrap_or_default() {
+            self.find(Kind::Debris, &path, "what a deploy left that was interrupted");
+        }
+        for (path, meta) in self.list(&store.agent().join("deploys"))? {
             self.walk(&path, &meta, &mut |_| {})?;
         }
         for id in self.readable(store.staged_too_long())?.unwrap_or_default() {
