@@ -32,7 +32,8 @@ const REPO_BASEURL: &str = "https://pvr.pantahub.com";
 pub(super) struct Context {
     /// The current folder: the only one that can be a repository.
     pub(super) cwd: PathBuf,
-    config_dir: PathBuf,
+    /// The folder of what all repositories share.
+    pub(super) config_dir: PathBuf,
     repo_baseurl: Url,
     token: Option<AccessToken>,
     client: Client,
@@ -71,7 +72,7 @@ impl Context {
         }
         let cacert = given(&globals.cacert, "PVR_CACERT").or_else(|| variable("SSL_CERT_FILE"));
         let trust = match cacert {
-            _ if globals.insecure || switch("PVR_INSECURE")? => Trust::Anyone,
+            _ if globals.insecure => Trust::Anyone,
             Some(file) => Trust::File(cwd.join(file)),
             None => Trust::BuiltIn,
         };
@@ -84,9 +85,9 @@ impl Context {
         Repo::at(&self.cwd).with_json_limits(self.limits)
     }
 
-    /// The pool for a new repository: the flag, `PVR_OBJECTS_DIR`, `objects` in the config folder; absolute.
+    /// The pool for a new repository: what is given, or `objects` in the config folder; absolute.
     pub(super) fn pool(&self, flag: Option<&str>) -> Result<String, Failure> {
-        let given = flag.map(str::to_owned).or_else(|| variable("PVR_OBJECTS_DIR")).filter(|given| !given.is_empty());
+        let given = flag.filter(|given| !given.is_empty());
         let path = given.map_or_else(|| self.config_dir.join("objects"), |given| self.cwd.join(given));
         let path = clean(&path);
         path.into_os_string()
@@ -128,17 +129,6 @@ impl Context {
 /// An environment variable that holds something.
 pub(super) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// A switch from the environment, in the spellings of today's program.
-pub(super) fn switch(name: &str) -> Result<bool, Failure> {
-    match variable(name).as_deref() {
-        None | Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(false),
-        Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(true),
-        Some(other) => {
-            Err(Failure::plain(format!("could not parse {} as bool value of {name}", crate::state::escape(other))))
-        }
-    }
 }
 
 /// The same path without `.` and `..`, by its text alone.
