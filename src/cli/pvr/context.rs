@@ -6,6 +6,7 @@
 //! | `--repo-baseurl` | `PVR_REPO_BASEURL` | `https://pvr.pantahub.com` |
 //! | `--access-token` | `PVR_ACCESSTOKEN` | none |
 //! | `--cacert` | `PVR_CACERT`, `SSL_CERT_FILE` | the authorities that are built in |
+//! | `--no-index` | `PVR_NO_INDEX` | no |
 //! | `--insecure` | `PVR_INSECURE` | no |
 //! | | `PVR_AGENT_MAX_STATE_BYTES`, `PVR_AGENT_MAX_JSON_DEPTH` | see `cli::limits` |
 //! | | `PVR_HTTP_TIMEOUT` | 60: seconds without anything moving before a connection is given up |
@@ -38,6 +39,7 @@ pub(super) struct Context {
     token: Option<AccessToken>,
     client: Client,
     pub(super) limits: JsonLimits,
+    no_index: bool,
 }
 
 impl Context {
@@ -77,12 +79,21 @@ impl Context {
             None => Trust::BuiltIn,
         };
         let limits = crate::cli::limits::json().map_err(Failure::plain)?;
-        Ok(Self { cwd, config_dir, repo_baseurl, token, client: Client::new(patience, trust), limits })
+        Ok(Self {
+            cwd,
+            config_dir,
+            repo_baseurl,
+            token,
+            client: Client::new(patience, trust),
+            limits,
+            no_index: globals.no_index,
+        })
     }
 
     /// The repository in the current folder, whether or not there is one.
     pub(super) fn repo(&self) -> Repo {
-        Repo::at(&self.cwd).with_json_limits(self.limits)
+        let repo = Repo::at(&self.cwd).with_json_limits(self.limits);
+        if self.no_index { repo.without_index() } else { repo }
     }
 
     /// The pool for a new repository: what is given, or `objects` in the config folder; absolute.

@@ -24,6 +24,7 @@ const VARIABLES: &[(&str, &str, &str)] = &[
     ("", "config-dir", "PVR_CONFIG_DIR"),
     ("", "disable-self-upgrade", "PVR_DISABLE_SELF_UPGRADE"),
     ("", "insecure", "PVR_INSECURE"),
+    ("", "no-index", "PVR_NO_INDEX"),
     ("", "repo-baseurl", "PVR_REPO_BASEURL"),
     ("add", "raw", "PVR_ADD_RAW"),
     ("checkout", "canonical", "PVR_CANONICAL_JSON"),

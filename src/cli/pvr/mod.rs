@@ -62,6 +62,9 @@ struct Globals {
     /// Talk to any https server, whatever its certificate says [env: PVR_INSECURE]
     #[arg(short, long)]
     insecure: bool,
+    /// Read every file again, also those that have not changed since [env: PVR_NO_INDEX]
+    #[arg(long)]
+    no_index: bool,
     /// Nothing replaces this program while it runs: accepted for scripts
     #[arg(long, hide = true)]
     disable_self_upgrade: bool,
