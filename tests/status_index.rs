@@ -7,12 +7,14 @@ mod pvr;
 #[path = "client/server.rs"]
 mod server;
 
-use std::fs::{self, File};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use device::sha;
 use pvr::Home;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 const INDEX: &str = "r/.pvr/index";
 /// A file is too fresh for the index until its file system's clock has gone on by two seconds.
@@ -79,17 +81,22 @@ fn a_damaged_index_is_made_anew() {
 fn a_change_of_the_same_size_and_time_is_seen() {
     let home = settled();
     let big = home.at("r/big");
-    let before = fs::metadata(&big).unwrap().modified().unwrap();
+    let metadata = fs::metadata(&big).unwrap();
+    let dated = |name: &str, later: i64| {
+        let time = Timespec { tv_sec: metadata.mtime() + later, tv_nsec: metadata.mtime_nsec() };
+        let times = Timestamps { last_access: time, last_modification: time };
+        utimensat(CWD, home.at(name), &times, AtFlags::empty()).unwrap();
+    };
     home.write("r/big", "CONTENT");
-    File::options().write(true).open(&big).unwrap().set_modified(before).unwrap();
+    dated("r/big", 0);
     assert_eq!(home.pvr("r", &["status"]).code(0).out, "C big\n");
     // Another file in its place.
     home.write("r/other", "conTENT");
-    File::options().write(true).open(home.at("r/other")).unwrap().set_modified(before).unwrap();
+    dated("r/other", 0);
     fs::rename(home.at("r/other"), &big).unwrap();
     assert_eq!(home.pvr("r", &["status"]).code(0).out, "C big\n");
     // A file from the future is never sure.
-    File::options().write(true).open(&big).unwrap().set_modified(SystemTime::now() + Duration::from_secs(999)).unwrap();
+    dated("r/big", 999);
     thread::sleep(SETTLE);
     assert_eq!(home.pvr("r", &["status"]).code(0).out, "C big\n");
     assert!(!home.read(INDEX).contains("\"big\""));

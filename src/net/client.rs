@@ -10,7 +10,7 @@ use super::request::{Body, Method, Redirects, Request};
 use super::response::Response;
 use super::stream::Stream;
 use super::tls::{Tls, Trust};
-use super::{NetError, Scheme, Url};
+use super::{NetError, Proxies, Scheme, Url};
 
 /// Interim answers (1xx) that are skipped before one request is given up.
 const MAX_INTERIM: usize = 16;
@@ -43,7 +43,12 @@ impl Default for Patience {
 pub struct Client {
     shared: Arc<Shared>,
     patience: Patience,
+    proxies: Proxies,
+    trace: Option<Trace>,
 }
+
+/// Who is shown the heads of all messages: `>` for what is sent, `<` for what comes.
+pub type Trace = Arc<dyn Fn(&str) + Send + Sync>;
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -54,7 +59,24 @@ impl std::fmt::Debug for Client {
 impl Client {
     /// A client with nothing open yet.
     pub fn new(patience: Patience, trust: Trust) -> Self {
-        Self { shared: Arc::new(Shared { kept: Mutex::default(), tls: Tls::new(trust) }), patience }
+        Self {
+            shared: Arc::new(Shared { kept: Mutex::default(), tls: Tls::new(trust) }),
+            patience,
+            proxies: Proxies::none(),
+            trace: None,
+        }
+    }
+
+    /// The same, through proxies.
+    #[must_use]
+    pub fn through(self, proxies: Proxies) -> Self {
+        Self { proxies, ..self }
+    }
+
+    /// The same, with somebody looking on. Neither tokens nor queries, which may be secrets, are shown, nor bodies.
+    #[must_use]
+    pub fn traced(self, trace: Trace) -> Self {
+        Self { trace: Some(trace), ..self }
     }
 
     /// Sends a request and reads the head of its answer. Any status is an answer, redirects too unless they are
@@ -68,8 +90,13 @@ impl Client {
             _ => 0,
         };
         loop {
-            let head = request_head(method, &url, &headers, &body);
+            // A tunnel is the server's own line; else the proxy has to be told who is meant.
+            let plain = url.scheme() == Scheme::Http;
+            let through = self.proxies.on_the_way_to(&url).filter(|_| plain).is_some();
+            let head = request_head(method, &url, through, &headers, &body);
+            self.show(|| shown_request(&head));
             let response = self.exchange(method, &url, &head, &mut body, wait, once)?;
+            self.show(|| shown_answer(&response));
             let location = match response.status() {
                 301 | 302 | 303 | 307 | 308 => response.header("location"),
                 _ => None,
@@ -82,6 +109,12 @@ impl Client {
             }
             left -= 1;
             url = url.join(location).map_err(NetError::Redirect)?.without_fragment();
+        }
+    }
+
+    fn show(&self, text: impl FnOnce() -> String) {
+        if let Some(trace) = &self.trace {
+            trace(&text());
         }
     }
 
@@ -102,7 +135,10 @@ impl Client {
                 result => return result.map_err(|failure| failure.error),
             }
         }
-        let stream = Stream::connect(url, &self.shared.tls, self.patience.connect)?;
+        let stream = {
+            let proxy = self.proxies.on_the_way_to(url);
+            Stream::connect(url, &self.shared.tls, proxy, self.patience.connect)?
+        };
         let stream = BufReader::with_capacity(RECEIVE_BUFFER, stream);
         let connection = Connection { key: Key::of(url), stream, since: Instant::now() };
         self.on(connection, method, url, head, body, wait).map_err(|failure| failure.error)
@@ -176,12 +212,48 @@ impl From<NetError> for Failure {
     }
 }
 
-/// Request line and headers.
-fn request_head(method: Method, url: &Url, headers: &[(&'static str, super::HeaderValue)], body: &Body<'_>) -> Vec<u8> {
+/// A head that is sent, for people.
+fn shown_request(head: &[u8]) -> String {
+    let text = String::from_utf8_lossy(head);
+    let lines =
+        text.lines().enumerate().filter(|(_, line)| !line.is_empty()).map(|(at, line)| match line.split_once(':') {
+            Some((name, _)) if name.eq_ignore_ascii_case("authorization") => format!("> {name}: …"),
+            _ if at == 0 => match line.split_once('?') {
+                Some((path, _)) => format!("> {path}?…"),
+                None => format!("> {line}"),
+            },
+            _ => format!("> {line}"),
+        });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A head that has come, for people.
+fn shown_answer(response: &Response) -> String {
+    let mut text = format!("< {} {}", response.status(), crate::state::escape(response.reason()));
+    for (name, value) in &response.head.headers {
+        let value = if name.eq_ignore_ascii_case("location") || name.eq_ignore_ascii_case("set-cookie") {
+            "…".into()
+        } else {
+            crate::state::escape(value)
+        };
+        text.push_str(&format!("\n< {}: {value}", crate::state::escape(name)));
+    }
+    text
+}
+
+/// Request line and headers. `through`: a proxy reads it first.
+fn request_head(
+    method: Method,
+    url: &Url,
+    through: bool,
+    headers: &[(&'static str, super::HeaderValue)],
+    body: &Body<'_>,
+) -> Vec<u8> {
+    let target = if through { url.without_fragment().to_string() } else { url.target() };
     let mut head = format!(
         "{} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: pvr-agent/{}\r\nAccept-Encoding: identity\r\n",
         method.as_str(),
-        url.target(),
+        target,
         url.host_header(),
         env!("CARGO_PKG_VERSION"),
     );

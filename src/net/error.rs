@@ -61,6 +61,9 @@ pub enum NetError {
     /// The peer is not whom we want to talk to, or no TLS at all.
     #[error(transparent)]
     Tls(#[from] super::TlsError),
+    /// A proxy that opens no tunnel.
+    #[error("the proxy answered {0} to CONNECT")]
+    Proxy(u16),
     /// A redirect that leads nowhere we go.
     #[error("redirect to a bad address: {0}")]
     Redirect(super::UrlError),
@@ -86,6 +89,7 @@ impl NetError {
             | Self::TooLarge { .. }
             | Self::NoTls
             | Self::Tls(_)
+            | Self::Proxy(_)
             | Self::Redirect(_)
             | Self::Redirects(_)
             | Self::Source(_)

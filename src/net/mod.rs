@@ -19,14 +19,16 @@ mod body;
 mod client;
 mod error;
 mod head;
+mod proxy;
 mod request;
 mod response;
 mod stream;
 mod tls;
 mod url;
 
-pub use client::{Client, Patience};
+pub use client::{Client, Patience, Trace};
 pub use error::NetError;
+pub use proxy::Proxies;
 pub use request::{HeaderValue, Method, Redirects, Request};
 pub use response::Response;
 #[cfg(feature = "tls")]

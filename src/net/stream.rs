@@ -20,14 +20,17 @@ pub(super) enum Stream {
 
 impl Stream {
     /// Connects to the address' host. `patience` is for finding one of its addresses that answers, and once more for
-    /// the TLS handshake with that one.
-    pub(super) fn connect(url: &Url, tls: &Tls, patience: Duration) -> Result<Self, NetError> {
+    /// the TLS handshake with that one. With a proxy, it is the proxy's host that is connected to.
+    pub(super) fn connect(url: &Url, tls: &Tls, proxy: Option<&Url>, patience: Duration) -> Result<Self, NetError> {
         // First of all: without TLS, or with a file that cannot be used, nobody has to be asked for anything.
         let session = match url.scheme() {
             Scheme::Http => None,
             Scheme::Https => Some(tls.session(url)?),
         };
-        let (tcp, address) = Self::reach(url, patience)?;
+        let (mut tcp, address) = Self::reach(proxy.unwrap_or(url), patience)?;
+        if proxy.is_some() && session.is_some() {
+            super::proxy::tunnel(&mut tcp, url, patience)?;
+        }
         match session {
             None => Ok(Self::Tcp(tcp)),
             Some(session) => Ok(Self::Tls(Box::new(session.handshake(tcp, address, patience)?))),

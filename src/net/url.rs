@@ -187,6 +187,26 @@ impl Url {
         Self { path, fragment: None, ..self.clone() }
     }
 
+    /// Scheme, host and port: what tokens belong to.
+    pub fn origin(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };
+        format!("{}://{host}:{}", self.scheme.as_str(), self.port)
+    }
+
+    /// The same server, and this path (without a `/` before it) from its root.
+    #[must_use]
+    pub fn at_root(&self, path: &str) -> Self {
+        Self { path: format!("/{}", encode(path)).into(), query: None, fragment: None, ..self.clone() }
+    }
+
+    /// The same address without the last part of its path; the query goes.
+    #[must_use]
+    pub fn parent(&self) -> Self {
+        let path = self.path.trim_end_matches('/');
+        let path = path.rfind('/').filter(|at| *at > 0).map_or("/", |at| &path[..at]);
+        Self { path: path.into(), query: None, fragment: None, ..self.clone() }
+    }
+
     /// Value of the `Host` header: brackets around IPv6, no zone, the port where it is not the scheme's own.
     pub fn host_header(&self) -> String {
         let host = self.host.split_once('%').map_or(&*self.host, |(address, _zone)| address);

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::observer::{self, Observer};
 use super::record::ObjectRecord;
-use super::rest::{self, Patience, net};
+use super::rest::{self, Call, Patience, net};
 use super::work::{Stop, each};
 use super::{Remote, RemoteError};
 use crate::net::{HeaderValue, Method, Redirects, Request, Response, Url};
@@ -34,8 +34,8 @@ pub(super) struct Source {
 impl Remote {
     /// Asks for the record of an object.
     pub(super) fn object_record(&self, id: &ObjectId) -> Result<Source, RemoteError> {
-        let url = self.objects.with_appended(&id.to_string());
-        let response = self.session.call(Method::Get, &url, None)?;
+        let url = self.objects.url.with_appended(&id.to_string());
+        let response = self.session.call(Call::get(&url))?;
         if response.status() != 200 {
             return Err(self.session.refusal(&url, response));
         }
@@ -43,7 +43,7 @@ impl Remote {
         if record.signed_geturl.is_empty() {
             return Err(RemoteError::Answer { url: rest::shown(&url), why: "without a signed-geturl".to_owned() });
         }
-        let blob = self.resolve(&url, "signed-geturl", &record.signed_geturl)?;
+        let blob = super::resolve(&url, "signed-geturl", &record.signed_geturl)?;
         Ok(Source { url: blob, size: record.size() })
     }
 

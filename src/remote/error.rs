@@ -108,6 +108,9 @@ pub enum RemoteError {
         /// Why.
         source: io::Error,
     },
+    /// Logging in.
+    #[error(transparent)]
+    Auth(#[from] super::AuthError),
     /// The pool.
     #[error(transparent)]
     Store(#[from] StoreError),

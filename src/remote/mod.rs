@@ -7,11 +7,16 @@
 //! | [`Remote::download`] | `GET <objects-endpoint>/<sha>`, `GET signed-geturl` | 200, the bytes of that sha256 |
 //! | [`Remote::upload`] | `POST <objects-endpoint>/`, `PUT signed-puturl` | 200, or 409 with `Pantahub-Object-Type`; 200 |
 //! | [`Remote::post`] | `POST post-url` | 200, `rev` |
+//! | [`Remote::put`] | `PUT json-get-url` | 200, JSON |
+//! | [`Remote::step`] | `GET json-get-url/..` | 200, JSON |
 //!
 //! Addresses in answers may be relative. What fails on the way is tried again a few times, each time after a longer
 //! wait, except for the post. An answer is an error unless it has exactly the status it needs, whatever its body looks
-//! like. An access token goes to the server that the user named and to no other.
+//! like. An access token goes to the server that the user named and to no other; see [`Auth`] for the tokens of logins.
 
+mod auth;
+mod copy;
+mod document;
 mod download;
 mod error;
 mod observer;
@@ -23,14 +28,17 @@ mod work;
 
 use std::fmt;
 
+pub use auth::{Access, Ask, Auth, AuthError, Credentials, Need};
+pub use copy::{CopyError, copied};
+pub use document::document;
 pub use error::{RemoteError, StatusError};
 pub use observer::{Announced, Observer, Silent};
 pub use post::{Post, PostRev, Posted};
+pub use record::RemoteRecord;
 pub use rest::AccessToken;
-pub use upload::Resend;
+pub use upload::{Objects, Resend};
 
-use self::record::RemoteRecord;
-use self::rest::{Session, net, shown};
+use self::rest::{Call, Session, net, shown};
 use crate::net::{Client, Method, Url};
 use crate::state::{JsonLimits, Spec, State};
 
@@ -39,17 +47,18 @@ use crate::state::{JsonLimits, Spec, State};
 pub struct Remote {
     session: Session,
     state: Url,
-    objects: Url,
+    objects: Objects,
     post: Url,
     json_key: String,
+    record: RemoteRecord,
 }
 
 impl Remote {
     /// Asks the endpoint at `url` where its parts are. A fragment of `url` is not sent.
-    pub fn discover(client: &Client, url: &Url, token: Option<AccessToken>) -> Result<Self, RemoteError> {
-        let session = Session::new(client.clone(), token, url);
+    pub fn discover(client: &Client, url: &Url, access: &Access) -> Result<Self, RemoteError> {
+        let session = Session::new(client.clone(), access, url);
         let address = url.with_appended(".pvrremote");
-        let response = session.call(Method::Get, &address, None)?;
+        let response = session.call(Call::get(&address))?;
         if response.status() != 200 {
             return Err(session.refusal(&address, response));
         }
@@ -62,18 +71,19 @@ impl Remote {
         };
         Ok(Self {
             state: part("json-get-url", &record.json_get_url)?,
-            objects: part("objects-endpoint", &record.objects_endpoint)?,
+            objects: Objects::new(session.clone(), part("objects-endpoint", &record.objects_endpoint)?),
             post: part("post-url", &record.post_url)?,
             // What today's client calls it where the endpoint does not say (`hub.md` B1).
-            json_key: Some(record.json_key).filter(|key| !key.is_empty()).unwrap_or_else(|| "post".to_owned()),
+            json_key: Some(record.json_key.clone()).filter(|key| !key.is_empty()).unwrap_or_else(|| "post".to_owned()),
             session,
+            record,
         })
     }
 
     /// The endpoint's state. One without a single key is what the hub answers for revisions that do not exist
     /// (`hub.md` D13); the caller decides what that means.
     pub fn state(&self, limits: &JsonLimits) -> Result<State, RemoteError> {
-        let response = self.session.call(Method::Get, &self.state, None)?;
+        let response = self.session.call(Call::get(&self.state))?;
         if response.status() != 200 {
             return Err(self.session.refusal(&self.state, response));
         }
@@ -82,9 +92,9 @@ impl Remote {
             .map_err(|source| RemoteError::State { url: shown(&self.state), source })
     }
 
-    /// An address out of an answer of `base`.
-    fn resolve(&self, base: &Url, field: &'static str, text: &str) -> Result<Url, RemoteError> {
-        resolve(base, field, text)
+    /// What the endpoint says about itself.
+    pub fn record(&self) -> &RemoteRecord {
+        &self.record
     }
 }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::record::{self, PostRecord};
-use super::rest::{self, shown};
+use super::rest::{self, Call, shown};
 use super::{Remote, RemoteError};
+use crate::net::Method;
 use crate::state::canonical::to_canonical;
 use crate::state::{Object, ObjectId, State, Value, escape};
 
@@ -75,7 +76,8 @@ impl Remote {
         document.insert(self.json_key.clone(), post.state.to_value());
         let body = to_canonical(&Value::Object(document))?;
         let url = &self.post;
-        let response = match self.session.call_once(url, body.as_bytes(), WAIT_FOR_ANSWER) {
+        let call = Call::send(Method::Post, url, body.as_bytes()).patience(WAIT_FOR_ANSWER).once();
+        let response = match self.session.call(call) {
             Err(error) if error.may_have_arrived() => {
                 return Err(RemoteError::PostBroken { source: Box::new(error) });
             }

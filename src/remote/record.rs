@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The document behind `.pvrremote`.
-#[derive(Debug, Deserialize)]
-pub(super) struct RemoteRecord {
+/// The document behind `.pvrremote`: the members that today's `remoteinfo` shows, in its order.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RemoteRecord {
+    #[serde(rename = "pvr-spec", default)]
+    pvr_spec: Value,
     #[serde(rename = "json-get-url", default)]
     pub(super) json_get_url: String,
     #[serde(rename = "json-key", default)]
@@ -14,6 +16,10 @@ pub(super) struct RemoteRecord {
     pub(super) objects_endpoint: String,
     #[serde(rename = "post-url", default)]
     pub(super) post_url: String,
+    #[serde(rename = "post-fields", default)]
+    post_fields: Value,
+    #[serde(rename = "post-fields-opt", default)]
+    post_fields_opt: Value,
 }
 
 /// What is sent to announce an object. Empty strings stand where today's client sends them.

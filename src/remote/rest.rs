@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::RemoteError;
+use super::auth::{Access, Need, Next};
 use super::error::StatusError;
 use super::record::{self, ErrorRecord};
 use crate::net::{Client, HeaderValue, Method, NetError, Request, Response, Url};
@@ -21,7 +22,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// A bearer token that can stand in a header.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken(HeaderValue);
 
 impl AccessToken {
@@ -29,6 +30,11 @@ impl AccessToken {
     pub fn parse(token: &str) -> Option<Self> {
         let token = Some(token.trim()).filter(|token| !token.is_empty())?;
         HeaderValue::parse(&format!("Bearer {token}")).map(Self)
+    }
+
+    /// The value of an `Authorization` header.
+    pub(super) fn value(&self) -> HeaderValue {
+        self.0.clone()
     }
 }
 
@@ -70,53 +76,99 @@ impl Patience {
     }
 }
 
-/// Client and token. The token goes only to the server that the user named: a server must not be able to have it
-/// sent elsewhere by handing out addresses (`hub.md` D2).
+/// One REST call.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    method: Method,
+    url: &'a Url,
+    json: Option<&'a [u8]>,
+    need: Need,
+    wait: Option<Duration>,
+    once: bool,
+}
+
+impl<'a> Call<'a> {
+    /// Something is read.
+    pub(super) fn get(url: &'a Url) -> Self {
+        Self { method: Method::Get, url, json: None, need: Need::Read, wait: None, once: false }
+    }
+
+    /// A document is sent, which changes nothing more when it is sent again.
+    pub(super) fn send(method: Method, url: &'a Url, json: &'a [u8]) -> Self {
+        Self { method, url, json: Some(json), need: Need::Write, wait: None, once: false }
+    }
+
+    /// What it is for, where the method does not say.
+    pub(super) fn need(self, need: Need) -> Self {
+        Self { need, ..self }
+    }
+
+    /// How long the answer may take.
+    pub(super) fn patience(self, wait: Duration) -> Self {
+        Self { wait: Some(wait), ..self }
+    }
+
+    /// Must not be repeated unless it was refused.
+    pub(super) fn once(self) -> Self {
+        Self { once: true, ..self }
+    }
+}
+
+/// Client and tokens. The user's token goes only to the server that the user named: a server must not be able to have it
+/// sent elsewhere by handing out addresses (`hub.md` D2). What was got by logging in goes where it was got for.
 #[derive(Clone, Debug)]
 pub(super) struct Session {
     pub(super) client: Client,
-    token: Option<(AccessToken, Origin)>,
-}
-
-/// Scheme, host and port.
-type Origin = (crate::net::Scheme, String, u16);
-
-fn origin(url: &Url) -> Origin {
-    (url.scheme(), url.host().to_owned(), url.port())
+    access: Access,
+    /// Who gets the user's token.
+    home: Vec<String>,
 }
 
 impl Session {
-    pub(super) fn new(client: Client, token: Option<AccessToken>, endpoint: &Url) -> Self {
-        Self { client, token: token.map(|token| (token, origin(endpoint))) }
+    pub(super) fn new(client: Client, access: &Access, endpoint: &Url) -> Self {
+        Self { client, home: access.auth.same_server(endpoint), access: access.clone() }
     }
 
-    fn with_token<'a>(&self, request: Request<'a>, url: &Url) -> Request<'a> {
-        match &self.token {
-            Some((token, home)) if *home == origin(url) => request.header("Authorization", token.0.clone()),
-            _ => request,
+    /// The token for this address, if it gets one.
+    fn token(&self, url: &Url) -> Option<AccessToken> {
+        match &self.access.token {
+            Some(token) => Some(token).filter(|_| self.home.contains(&url.origin())).cloned(),
+            None => self.access.auth.held(url),
         }
     }
 
-    /// A call that changes nothing when it is repeated.
-    pub(super) fn call(&self, method: Method, url: &Url, json: Option<&[u8]>) -> Result<Response, RemoteError> {
+    /// Makes a call: again after failures of the network, unless it must not be repeated, and after a login where one is
+    /// wanted. Any other answer is returned, whatever its status.
+    pub(super) fn call(&self, call: Call<'_>) -> Result<Response, RemoteError> {
         let mut patience = Patience::default();
         loop {
-            let mut request = self.with_token(Request::new(method, url), url);
-            if let Some(json) = json {
+            let token = self.token(call.url);
+            let mut request = Request::new(call.method, call.url);
+            if let Some(token) = &token {
+                request = request.header("Authorization", token.value());
+            }
+            if let Some(json) = call.json {
                 request = request.header("Content-Type", json_type()).bytes(json);
             }
-            match self.client.send(request).map_err(|source| net(method, url, source)) {
-                Err(error) if patience.again(&error) => {}
-                result => return result,
+            if let Some(wait) = call.wait {
+                request = request.patience(wait);
+            }
+            if call.once {
+                request = request.once();
+            }
+            let response = match self.client.send(request).map_err(|source| net(call.method, call.url, source)) {
+                Err(error) if !call.once && patience.again(&error) => continue,
+                result => result?,
+            };
+            if !matches!(response.status(), 401 | 403) || self.access.token.is_some() {
+                return Ok(response);
+            }
+            let refusal = (response.status(), response.header("www-authenticate"));
+            match self.access.auth.refused(&self.client, call.url, refusal, token.as_ref(), call.need)? {
+                Next::Again => {}
+                Next::Leave => return Ok(response),
             }
         }
-    }
-
-    /// A call that must not be repeated.
-    pub(super) fn call_once(&self, url: &Url, json: &[u8], wait: Duration) -> Result<Response, RemoteError> {
-        let request = self.with_token(Request::new(Method::Post, url), url);
-        let request = request.header("Content-Type", json_type()).bytes(json).patience(wait).once();
-        self.client.send(request).map_err(|source| net(Method::Post, url, source))
     }
 
     /// What an answer with another status than the one needed is made into.
@@ -139,12 +191,13 @@ impl Session {
         let (mut lines, missing) = explain(&body);
         lines.extend(location);
         if code == 401 || code == 403 {
-            lines.push(match &self.token {
-                None => "it wants a login: give --access-token, or PVR_ACCESSTOKEN".to_owned(),
-                Some((_, home)) if *home != origin(url) => {
-                    format!("the access token was not sent there: it is for {}:{} only", home.1, home.2)
+            lines.push(match (&self.access.token, self.token(url)) {
+                (None, None) => "it wants a login: give --access-token, or PVR_ACCESSTOKEN".to_owned(),
+                (None, Some(_)) => "this login may not do that".to_owned(),
+                (Some(_), None) => {
+                    format!("the access token was not sent there: it is for {} only", self.home.join(" and "))
                 }
-                Some(_) => "it does not accept this access token".to_owned(),
+                (Some(_), Some(_)) => "it does not accept this access token".to_owned(),
             });
         }
         (StatusError { code, reason, lines }, missing)
@@ -175,7 +228,7 @@ fn explain(body: &[u8]) -> (Vec<String>, Vec<ObjectId>) {
 
 /// Reads an answer's body as a record.
 pub(super) fn json<T: DeserializeOwned>(url: &Url, response: Response) -> Result<T, RemoteError> {
-    let bytes = response.into_bytes(MAX_RECORD).map_err(|source| net(Method::Get, url, source))?;
+    let bytes = record_bytes(response).map_err(|source| net(Method::Get, url, source))?;
     serde_json::from_slice(&bytes).map_err(|error| RemoteError::Answer {
         url: shown(url),
         why: if bytes.is_empty() {
@@ -184,6 +237,11 @@ pub(super) fn json<T: DeserializeOwned>(url: &Url, response: Response) -> Result
             format!("with bad JSON: {}", escape(&error.to_string()))
         },
     })
+}
+
+/// Reads an answer's body, if it is no longer than a record may be.
+pub(super) fn record_bytes(response: Response) -> Result<Vec<u8>, NetError> {
+    response.into_bytes(MAX_RECORD)
 }
 
 pub(super) fn json_type() -> HeaderValue {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::observer::{self, Announced, Observer};
 use super::record::{Announcement, ObjectRecord};
-use super::rest::{self, Patience, net};
+use super::rest::{self, Call, Patience, Session, net};
 use super::work::{Stop, each};
-use super::{Remote, RemoteError};
-use crate::net::{Method, NetError, Request, Url};
+use super::{Access, Remote, RemoteError};
+use crate::net::{Client, Method, NetError, Request, Url};
 use crate::state::{ObjectId, StatePath};
 use crate::store::ObjectStore;
 
@@ -28,7 +28,36 @@ pub enum Resend {
     Force,
 }
 
+/// Where objects go.
+#[derive(Debug)]
+pub struct Objects {
+    session: Session,
+    pub(super) url: Url,
+}
+
 impl Remote {
+    /// Announces every object of `objects` once and sends those that are wanted.
+    pub fn upload<'a>(
+        &self,
+        store: &ObjectStore,
+        objects: impl IntoIterator<Item = (&'a StatePath, &'a ObjectId)>,
+        resend: Resend,
+        observer: &dyn Observer,
+    ) -> Result<(), RemoteError> {
+        self.objects.upload(store, objects, resend, observer)
+    }
+}
+
+impl Objects {
+    pub(super) fn new(session: Session, url: Url) -> Self {
+        Self { session, url }
+    }
+
+    /// The objects endpoint itself, without an endpoint that names it.
+    pub fn at(client: &Client, url: &Url, access: &Access) -> Self {
+        Self::new(Session::new(client.clone(), access, url), url.clone())
+    }
+
     /// Announces every object of `objects` once and sends those that are wanted.
     pub fn upload<'a>(
         &self,
@@ -66,10 +95,10 @@ impl Remote {
         size: u64,
         resend: Resend,
     ) -> Result<(Announced, Option<Url>), RemoteError> {
-        let url = self.objects.with_appended("");
+        let url = self.url.with_appended("");
         let body = serde_json::to_vec(&Announcement::new(key.as_str(), id.to_string(), size))
             .map_err(|error| RemoteError::Read { id: *id, source: error.into() })?;
-        let response = self.session.call(Method::Post, &url, Some(&body))?;
+        let response = self.session.call(Call::send(Method::Post, &url, &body))?;
         let what = match (response.status(), response.header("pantahub-object-type")) {
             (200, _) => Announced::Wanted,
             (409, Some("object")) => Announced::There,
@@ -87,7 +116,7 @@ impl Remote {
         if record.signed_puturl.is_empty() {
             return Err(RemoteError::Answer { url: rest::shown(&url), why: "without a signed-puturl".to_owned() });
         }
-        Ok((Announced::Wanted, Some(self.resolve(&url, "signed-puturl", &record.signed_puturl)?)))
+        Ok((Announced::Wanted, Some(super::resolve(&url, "signed-puturl", &record.signed_puturl)?)))
     }
 
     /// Sends one object, from the beginning each time. Only 200 will do.

@@ -21,6 +21,7 @@ mod checkout;
 mod clone;
 mod commit;
 mod config;
+mod deploy;
 mod error;
 mod files;
 mod get;
@@ -29,6 +30,7 @@ mod hashes;
 mod index;
 mod pattern;
 mod post;
+mod put;
 mod reference;
 mod walk;
 mod working;
@@ -44,11 +46,12 @@ pub use checkout::CheckoutAs;
 pub use clone::{Step, clone};
 pub use commit::{Checkpoint, Committed};
 pub use config::Config;
+pub use deploy::{Deploy, DeployStep, Deployed, Overlay, Untracked};
 pub use error::RepoError;
 pub(crate) use error::shown;
 pub use get::{Got, Source};
 pub use global::{GlobalConfig, NoSetting};
-pub use post::PostOptions;
+pub use post::{PostOptions, fast_copy};
 pub use reference::{DEVICE_PATH, DEVICE_PORT, Place, Reference, ReferenceError};
 pub use working::{Status, Working};
 
@@ -137,8 +140,7 @@ impl Repo {
             return Ok(store);
         }
         let pool = self.config()?.pool(&self.pvr);
-        fs::create_dir_all(&pool).on("create", &pool)?;
-        let store = ObjectStore::open(&pool, &pool.join(".pvr-agent"))?;
+        let store = open_pool(&pool)?;
         Ok(self.store.get_or_init(|| store))
     }
 
@@ -178,6 +180,28 @@ impl Repo {
             _ => Ok(()),
         }
     }
+}
+
+/// Opens a pool, and makes it if there is none.
+fn open_pool(pool: &Path) -> Result<ObjectStore, RepoError> {
+    fs::create_dir_all(pool).on("create", pool)?;
+    Ok(ObjectStore::open(pool, &agent_of(pool))?)
+}
+
+/// The working folder of a pool. A storage's objects have the one that all who work on the storage share.
+fn agent_of(pool: &Path) -> PathBuf {
+    let storage = pool.parent().filter(|_| is_of_storage(pool)).unwrap_or(pool);
+    storage.join(".pvr-agent")
+}
+
+/// Whether a pool is the `objects` of a storage.
+fn is_of_storage(pool: &Path) -> bool {
+    pool.ends_with("objects") && pool.parent().is_some_and(|storage| storage.join("trails").is_dir())
+}
+
+/// Clears up after a deploy into `folder` that died, so that it is the old or the new one.
+pub(crate) fn settle(folder: &Path) -> Result<(), RepoError> {
+    Ok(crate::store::swap::settle_around(folder)?)
 }
 
 /// The state in a `.pvr` folder.

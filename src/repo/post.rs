@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::Repo;
 use super::error::RepoError;
-use crate::remote::{Observer, Post, PostRev, Posted, Remote, RemoteError, Resend};
+use super::{Repo, Source};
+use crate::remote::{Observer, Post, PostRev, Posted, Remote, RemoteError, Resend, copied};
 use crate::state::parse::parse_strict;
 use crate::state::{JsonLimits, Object, ObjectId, Revision, State, StatePath, Value};
 
@@ -70,9 +70,28 @@ impl Repo {
     }
 }
 
+/// Posts a state made of two endpoints' states. Objects are not moved: the destination has them already, or lists them as
+/// missing.
+pub fn fast_copy(
+    (source, from): (&Remote, &[String]),
+    (destination, to): (&Remote, &[String]),
+    merge: bool,
+    options: &PostOptions,
+    limits: &JsonLimits,
+) -> Result<Posted, RepoError> {
+    let envelope = options.envelope.as_deref().map(envelope).transpose()?.unwrap_or_default();
+    let rev = PostRev::parse(&options.rev);
+    if let PostRev::Named(name) = &rev {
+        Revision::parse(name)?;
+    }
+    let incoming = Source::Remote(source).state(limits)?;
+    let state = copied(&incoming, from, &destination.state(limits)?, to, merge)?;
+    Ok(destination.post(&Post { state: &state, commit_msg: options.commit_msg.as_deref(), rev, envelope })?)
+}
+
 /// What the endpoint has for sure, which need not be announced. Nothing is known of one that cannot answer with its
 /// state, or with none that can be read: a post is what mends it.
-fn baseline(answer: Result<State, RemoteError>) -> Result<Option<BTreeSet<ObjectId>>, RemoteError> {
+pub(super) fn baseline(answer: Result<State, RemoteError>) -> Result<Option<BTreeSet<ObjectId>>, RemoteError> {
     match answer {
         Ok(state) => Ok(Some(state.objects().map(|(_, id)| *id).collect())),
         Err(RemoteError::State { .. }) => Ok(None),
@@ -87,7 +106,7 @@ fn objects_of<'a>(state: &'a State, ids: &[ObjectId]) -> Vec<(&'a StatePath, &'a
     state.objects().filter(|(_, id)| ids.contains(id)).collect()
 }
 
-fn envelope(text: &str) -> Result<Object, RepoError> {
+pub(super) fn envelope(text: &str) -> Result<Object, RepoError> {
     match parse_strict(text.as_bytes(), &JsonLimits::default()) {
         Ok(Value::Object(members)) => Ok(members),
         Ok(other) => Err(RepoError::Envelope(format!("it is {}", other.kind()))),

@@ -28,6 +28,8 @@ pub struct Reference {
     pub place: Place,
     /// Which parts.
     pub parts: PartSelection,
+    /// The parts as they were written, in their order; empty where the whole is meant.
+    pub names: Vec<String>,
     /// What is remembered in `.pvr/config`: the whole, with the selection.
     pub text: String,
 }
@@ -82,8 +84,10 @@ impl Reference {
             fragment.map_or_else(|| body.to_owned(), |fragment| format!("{body}#{fragment}"))
         };
         let place = place(body, base, cwd)?;
-        let parts = fragment.map_or_else(PartSelection::all, |list| PartSelection::parse(&decode(list)));
-        Ok(Self { text: remembered(&place), place, parts })
+        let list = fragment.map(decode).unwrap_or_default();
+        let names = list.split(',').map(|name| name.trim_end_matches('/')).filter(|name| !name.is_empty());
+        let names = names.map(str::to_owned).collect();
+        Ok(Self { text: remembered(&place), place, parts: PartSelection::parse(&list), names })
     }
 }
 

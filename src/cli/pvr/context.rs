@@ -4,10 +4,12 @@
 //! |---|---|---|
 //! | `--config-dir` | `PVR_CONFIG_DIR` | `$HOME/.pvr`, or `.pvr` in the home of the password file |
 //! | `--repo-baseurl` | `PVR_REPO_BASEURL` | `https://pvr.pantahub.com` |
-//! | `--access-token` | `PVR_ACCESSTOKEN` | none |
+//! | `--access-token`, `--baseurl` | | see `access.rs` |
 //! | `--cacert` | `PVR_CACERT`, `SSL_CERT_FILE` | the authorities that are built in |
 //! | `--no-index` | `PVR_NO_INDEX` | no |
 //! | `--insecure` | `PVR_INSECURE` | no |
+//! | `--http-proxy` | `PVR_HTTP_PROXY` | `system`: `http_proxy`, `https_proxy`, `no_proxy` |
+//! | `--debug` | `PVR_DEBUG` | no |
 //! | | `PVR_AGENT_MAX_STATE_BYTES`, `PVR_AGENT_MAX_JSON_DEPTH` | see `cli::limits` |
 //! | | `PVR_HTTP_TIMEOUT` | 60: seconds without anything moving before a connection is given up |
 //!
@@ -17,13 +19,15 @@ use std::env;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Globals;
+use super::access;
 use super::failure::Failure;
 use super::show::{self, Progress};
-use crate::net::{Client, Patience, Trust, Url};
-use crate::remote::{AccessToken, Remote};
+use crate::net::{Client, Patience, Proxies, Trust, Url};
+use crate::remote::{Access, Objects, Remote};
 use crate::repo::{Place, Reference, ReferenceError, Repo, RepoError, Source};
 use crate::state::JsonLimits;
 
@@ -36,17 +40,24 @@ pub(super) struct Context {
     /// The folder of what all repositories share.
     pub(super) config_dir: PathBuf,
     repo_baseurl: Url,
-    token: Option<AccessToken>,
-    client: Client,
+    /// The API of the hub.
+    pub(super) baseurl: Url,
+    token: Option<String>,
+    pub(super) access: Access,
+    pub(super) client: Client,
     pub(super) limits: JsonLimits,
     no_index: bool,
 }
 
 impl Context {
     pub(super) fn new(globals: &Globals) -> Result<Self, Failure> {
-        let cwd = env::current_dir().map_err(|error| Failure::coded(1, format!("no current folder: {error}")))?;
-        let given = |flag: &Option<String>, name| flag.clone().filter(|f| !f.is_empty()).or_else(|| variable(name));
-        let config_dir = match given(&globals.config_dir, "PVR_CONFIG_DIR") {
+        let current = || env::current_dir().map_err(|error| Failure::coded(1, format!("no current folder: {error}")));
+        // A deploy that died may have left this folder under another name, or none in its place.
+        crate::repo::settle(&current()?).map_err(|error| Failure::coded(4, error))?;
+        let cwd = current()?;
+        // What a variable says is in the flags already: see `grammar`.
+        let given = |flag: &Option<String>| flag.clone().filter(|text| !text.is_empty());
+        let config_dir = match given(&globals.config_dir) {
             Some(folder) => cwd.join(folder),
             None => env::home_dir()
                 .filter(|home| !home.as_os_str().is_empty())
@@ -56,15 +67,11 @@ impl Context {
         DirBuilder::new().recursive(true).mode(0o700).create(&config_dir).map_err(|error| {
             Failure::coded(4, format!("failed to create {}: {error}", crate::repo::shown(&config_dir)))
         })?;
-        let base = given(&globals.repo_baseurl, "PVR_REPO_BASEURL").unwrap_or_else(|| REPO_BASEURL.to_owned());
+        let base = given(&globals.repo_baseurl).unwrap_or_else(|| REPO_BASEURL.to_owned());
         let repo_baseurl = Url::parse(&base).map_err(|error| Failure::plain(format!("repo-baseurl: {error}")))?;
-        let token = match given(&globals.access_token, "PVR_ACCESSTOKEN") {
-            None => None,
-            Some(token) => Some(
-                AccessToken::parse(&token)
-                    .ok_or_else(|| Failure::plain("the access token has characters that cannot be sent"))?,
-            ),
-        };
+        let baseurl = access::baseurl(globals.baseurl.as_deref())?;
+        let token = globals.access_token.clone();
+        let access = access::access(token.as_deref(), config_dir.clone(), &baseurl, &repo_baseurl, None)?;
         let mut patience = Patience::default();
         if let Some(seconds) = variable("PVR_HTTP_TIMEOUT") {
             let seconds = seconds.parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
@@ -72,22 +79,25 @@ impl Context {
                 seconds.ok_or_else(|| Failure::plain("PVR_HTTP_TIMEOUT is not a number of seconds from 1 to 86400"))?;
             patience.idle = Duration::from_secs(seconds);
         }
-        let cacert = given(&globals.cacert, "PVR_CACERT").or_else(|| variable("SSL_CERT_FILE"));
+        let cacert = given(&globals.cacert).or_else(|| variable("SSL_CERT_FILE"));
         let trust = match cacert {
             _ if globals.insecure => Trust::Anyone,
             Some(file) => Trust::File(cwd.join(file)),
             None => Trust::BuiltIn,
         };
         let limits = crate::cli::limits::json().map_err(Failure::plain)?;
-        Ok(Self {
-            cwd,
-            config_dir,
-            repo_baseurl,
-            token,
-            client: Client::new(patience, trust),
-            limits,
-            no_index: globals.no_index,
-        })
+        let proxy = given(&globals.http_proxy);
+        let proxies = match proxy.as_deref() {
+            None | Some("system") => Proxies::system(|name| env::var(name).ok()),
+            Some("no") => Ok(Proxies::none()),
+            Some(url) => Proxies::fixed(url),
+        };
+        let proxies = proxies.map_err(|error| Failure::plain(format!("http-proxy not a valid url\n{error}")))?;
+        let mut client = Client::new(patience, trust).through(proxies);
+        if globals.debug {
+            client = client.traced(Arc::new(show::tell));
+        }
+        Ok(Self { cwd, config_dir, repo_baseurl, baseurl, token, access, client, limits, no_index: globals.no_index })
     }
 
     /// The repository in the current folder, whether or not there is one.
@@ -106,8 +116,20 @@ impl Context {
             .map_err(|_| Failure::coded(3, "the path of the objects folder is not UTF-8"))
     }
 
+    /// The pool that no flag and no variable but that of the config folder chooses.
+    pub(super) fn config_pool(&self) -> Result<String, Failure> {
+        let path = clean(&self.config_dir.join("objects"));
+        path.into_os_string()
+            .into_string()
+            .map_err(|_| Failure::coded(3, "the path of the objects folder is not UTF-8"))
+    }
+
     /// Reads a reference that may be a path.
     pub(super) fn reference(&self, text: &str) -> Result<Reference, ReferenceError> {
+        let path = clean(&self.cwd.join(text.split('#').next().unwrap_or_default()));
+        let repo = if path.ends_with(".pvr") { path.parent().unwrap_or(&path) } else { &path };
+        // Should a deploy have died there, and what it left be out of reach, the path says so itself.
+        crate::repo::settle(repo).ok();
         Reference::parse(text, &self.repo_baseurl, Some(&self.cwd))
     }
 
@@ -118,9 +140,31 @@ impl Context {
 
     /// Asks an endpoint where its parts are, and says so.
     pub(super) fn discover(&self, url: &Url) -> Result<Remote, RepoError> {
-        let remote = Remote::discover(&self.client, url, self.token.clone());
+        self.discover_as(url, &self.access)
+    }
+
+    /// Two endpoints, of which the second is written to. The user's token is for that one.
+    pub(super) fn discover_both(&self, source: &Url, destination: &Url) -> Result<(Remote, Remote), RepoError> {
+        let one = self.access.is_one_server(source, destination);
+        let reader = if one { self.access.clone() } else { self.access.without_token() };
+        Ok((self.discover_as(source, &reader)?, self.discover(destination)?))
+    }
+
+    fn discover_as(&self, url: &Url, access: &Access) -> Result<Remote, RepoError> {
+        let remote = Remote::discover(&self.client, url, access);
         show::tell(&format!("Getting remote repository info ... [{}]", if remote.is_ok() { "OK" } else { "ERROR" }));
         Ok(remote?)
+    }
+
+    /// An objects endpoint.
+    pub(super) fn objects(&self, url: &Url) -> Objects {
+        Objects::at(&self.client, url, &self.access)
+    }
+
+    /// How to get in at a server that the user has named for a login.
+    pub(super) fn access_for(&self, url: &Url) -> Result<Access, Failure> {
+        let (token, folder) = (self.token.as_deref(), self.config_dir.clone());
+        access::access(token, folder, &self.baseurl, &self.repo_baseurl, Some(url))
     }
 
     /// `get` with what it says on stderr.

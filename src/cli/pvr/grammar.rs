@@ -20,9 +20,12 @@ use clap::{Arg, ArgAction, Command};
 /// Command (none: before all commands), its flag, the variable that stands in for the flag.
 const VARIABLES: &[(&str, &str, &str)] = &[
     ("", "access-token", "PVR_ACCESSTOKEN"),
+    ("", "baseurl", "PVR_BASEURL"),
     ("", "cacert", "PVR_CACERT"),
     ("", "config-dir", "PVR_CONFIG_DIR"),
+    ("", "debug", "PVR_DEBUG"),
     ("", "disable-self-upgrade", "PVR_DISABLE_SELF_UPGRADE"),
+    ("", "http-proxy", "PVR_HTTP_PROXY"),
     ("", "insecure", "PVR_INSECURE"),
     ("", "no-index", "PVR_NO_INDEX"),
     ("", "repo-baseurl", "PVR_REPO_BASEURL"),

@@ -3,21 +3,29 @@
 //! Exit codes and streams are today's: a coded error is its text on stderr and its code; a plain one is `ERROR: …` and
 //! 1. Where today's program hides a failure behind 0, this one does not.
 
+mod access;
 mod add;
 mod checkout;
 mod clone;
 mod commit;
 mod completion;
 mod context;
+mod deploy;
 mod diff;
 mod failure;
+mod fastcopy;
 mod get;
 mod global_config;
 mod grammar;
 mod init;
 mod inspect;
 mod json;
+mod login;
 mod post;
+mod prompt;
+mod put;
+mod putobjects;
+mod remoteinfo;
 mod self_upgrade;
 mod show;
 mod status;
@@ -49,6 +57,9 @@ struct Globals {
     /// Access token for the endpoint [env: PVR_ACCESSTOKEN]
     #[arg(short = 'a', long, value_name = "TOKEN")]
     access_token: Option<String>,
+    /// The API of the hub [env: PVR_BASEURL]
+    #[arg(short = 'b', long, value_name = "URL")]
+    baseurl: Option<String>,
     /// Where references like user/device live [env: PVR_REPO_BASEURL]
     #[arg(short = 'r', long, value_name = "URL")]
     repo_baseurl: Option<String>,
@@ -65,6 +76,12 @@ struct Globals {
     /// Read every file again, also those that have not changed since [env: PVR_NO_INDEX]
     #[arg(long)]
     no_index: bool,
+    /// Proxy for all requests; "system" takes http_proxy, https_proxy and no_proxy, "no" none [env: PVR_HTTP_PROXY]
+    #[arg(long, value_name = "URL")]
+    http_proxy: Option<String>,
+    /// Show the heads of all requests and answers on stderr [env: PVR_DEBUG]
+    #[arg(short, long)]
+    debug: bool,
     /// Nothing replaces this program while it runs: accepted for scripts
     #[arg(long, hide = true)]
     disable_self_upgrade: bool,
@@ -98,12 +115,35 @@ enum Command {
     /// Post the committed state as a new revision
     #[command(alias = "po")]
     Post(post::Args),
+    /// Put the committed state in place of another one
+    #[command(aliases = ["p", "push"])]
+    Put(put::Args),
+    /// Send the objects of the committed state
+    Putobjects(putobjects::Args),
+    /// Print what a device or a server says about its repository
+    #[command(alias = "ri")]
+    Remoteinfo(remoteinfo::Args),
+    /// Print the step that the state of a device belongs to
+    Stepinfo(remoteinfo::Args),
+    /// Copy parts of one device's state to another, without moving an object
+    #[command(alias = "fcp")]
+    Fastcopy(fastcopy::Args),
+    /// Log in
+    #[command(alias = "lo")]
+    Login(login::Args),
+    /// Forget a login
+    Logout(login::Args),
+    /// Say who is logged in where
+    #[command(alias = "wai")]
+    Whoami(login::Nothing),
     /// Get a state, or parts of one, from a device or another repository
     #[command(alias = "g")]
     Get(get::Args),
     /// Write the files of the committed state
     #[command(aliases = ["reset", "r", "co"])]
     Checkout(checkout::Args),
+    /// Put the files of one or more repositories into a folder, as hardlinks, with what a boot loader needs
+    Deploy(deploy::Args),
     /// Make a repository out of what a device runs, or of another repository
     #[command(alias = "c")]
     Clone(clone::Args),
@@ -165,8 +205,17 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Commit(args) => commit::run(context, &args),
         Command::Inspect(args) => inspect::run(context, &args),
         Command::Post(args) => post::run(context, &args),
+        Command::Put(args) => put::run(context, &args),
+        Command::Putobjects(args) => putobjects::run(context, &args),
+        Command::Remoteinfo(args) => remoteinfo::run(context, &args, remoteinfo::About::Remote),
+        Command::Stepinfo(args) => remoteinfo::run(context, &args, remoteinfo::About::Step),
+        Command::Fastcopy(args) => fastcopy::run(context, &args),
+        Command::Login(args) => login::login(context, &args),
+        Command::Logout(args) => login::logout(context, &args),
+        Command::Whoami(_) => login::whoami(context),
         Command::Get(args) => get::run(context, &args),
         Command::Checkout(args) => checkout::run(context, &args),
+        Command::Deploy(args) => deploy::run(context, &args),
         Command::Clone(args) => clone::run(context, &args),
         Command::GlobalConfig(args) => global_config::run(context, &args),
         Command::Completion(args) => completion::run(&args),

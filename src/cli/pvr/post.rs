@@ -56,11 +56,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         resend: if args.force { Resend::Force } else { Resend::No },
     };
     let remote = context.discover(url).map_err(failed)?;
-    let mut synched = |ok| {
-        show::tell(&format!("Synching baseline state with device [{}]", if ok { "OK" } else { "ERROR" }));
-    };
-    let posted = repo.post(&remote, &reference.text, &options, &Progress::new(), &mut synched).map_err(failed)?;
-    let sha: String = posted.state_sha.chars().take(8).collect();
-    show::tell(&format!("Successfully posted Revision {} ({sha}) to device id {}", posted.rev, posted.trail_id));
+    let posted = repo.post(&remote, &reference.text, &options, &Progress::new(), &mut show::synched).map_err(failed)?;
+    show::posted(&posted);
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
-use crate::remote::{Announced, Observer};
+use crate::remote::{Announced, Observer, Posted};
 use crate::state::{ObjectId, StatePath};
 
 const REDRAW_EVERY: Duration = Duration::from_millis(100);
@@ -28,6 +28,17 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 pub(super) fn tell(line: &str) {
     // When stderr cannot be written to, there is nobody to tell that.
     writeln!(io::stderr().lock(), "{line}").ok();
+}
+
+/// Whether the state of the other side is known, so that its objects need not be sent.
+pub(super) fn synched(ok: bool) {
+    tell(&format!("Synching baseline state with device [{}]", if ok { "OK" } else { "ERROR" }));
+}
+
+/// A revision that was made.
+pub(super) fn posted(posted: &Posted) {
+    let sha: String = posted.state_sha.chars().take(8).collect();
+    tell(&format!("Successfully posted Revision {} ({sha}) to device id {}", posted.rev, posted.trail_id));
 }
 
 /// Warnings about working-tree files.
