@@ -139,6 +139,29 @@ pub fn observed(step: &Step, scratch: &Scratch, ran: Ran, archive: &impl Fn(&[u8
     aspects
 }
 
+/// Frames of progress bars go, and the lines that stand for them without a terminal. Where a transfer fails, how far the
+/// others have got is chance: then all about single objects goes.
+pub fn without_transfers(today: &mut Aspects, here: &mut Aspects) {
+    let failed = today["rc"] != "0" || here["rc"] != "0";
+    for aspects in [today, here] {
+        let keep = |aspect: &str, line: &str| match aspect {
+            "stdout" => !line.ends_with(" [OK]") && !line.ends_with(" [ERROR]"),
+            "stderr" => {
+                !failed || !(line.starts_with("Posting object info") || line.starts_with("Getting object info"))
+            }
+            "requests" => {
+                let target = line.split(' ').nth(1).unwrap_or_default();
+                !failed || !["/objects", "/up/", "/dl/"].iter().any(|part| target.contains(part))
+            }
+            _ => true,
+        };
+        for aspect in ["stdout", "stderr", "requests"] {
+            let text = aspects.entry(aspect.to_owned()).or_default();
+            *text = text.split_inclusive('\n').filter(|line| keep(aspect, line.trim_end())).collect();
+        }
+    }
+}
+
 /// Everything below a folder, as the recordings list it.
 fn tree(root: &Path) -> Vec<String> {
     let mut found = Vec::new();
