@@ -84,6 +84,10 @@ pub fn vectors(folder: &str) -> PathBuf {
 pub trait Around {
     /// Before the step is run.
     fn before(&mut self, step: &mut Step);
+    /// A text that names what is elsewhere here, as it would be in the recording.
+    fn recorded(&self, text: &str) -> String {
+        text.to_owned()
+    }
     /// What it has seen: in the recording, and now.
     fn after(&mut self, step: &Step) -> (Option<String>, Option<String>);
 }
@@ -117,6 +121,9 @@ pub fn replay_with(folder: &str, archive: impl Fn(&[u8]) -> Vec<String>, around:
         around.before(step);
         let ran = scratch.run(step);
         let (mut today, mut here) = (observe::recorded(step), observe::observed(step, &scratch, ran, &archive));
+        for text in here.values_mut() {
+            *text = around.recorded(text);
+        }
         let (requests_today, requests_here) = around.after(step);
         today.extend(requests_today.map(|requests| ("requests".to_owned(), requests)));
         here.extend(requests_here.map(|requests| ("requests".to_owned(), requests)));

@@ -145,7 +145,9 @@ pub fn without_transfers(today: &mut Aspects, here: &mut Aspects) {
     let failed = today["rc"] != "0" || here["rc"] != "0";
     for aspects in [today, here] {
         let keep = |aspect: &str, line: &str| match aspect {
-            "stdout" => !line.ends_with(" [OK]") && !line.ends_with(" [ERROR]"),
+            // Which object an answer was about that is shown whole.
+            "stdout" | "stderr" if failed && line.starts_with("\t{\\\"id\\\"") => false,
+            "stdout" => !line.is_empty() && !line.ends_with(" [OK]") && !line.ends_with(" [ERROR]"),
             "stderr" => {
                 !failed || !(line.starts_with("Posting object info") || line.starts_with("Getting object info"))
             }
@@ -157,9 +159,21 @@ pub fn without_transfers(today: &mut Aspects, here: &mut Aspects) {
         };
         for aspect in ["stdout", "stderr", "requests"] {
             let text = aspects.entry(aspect.to_owned()).or_default();
-            *text = text.split_inclusive('\n').filter(|line| keep(aspect, line.trim_end())).collect();
+            let kept: String = text.split_inclusive('\n').filter(|line| keep(aspect, line.trim_end())).collect();
+            *text = nameless(&kept);
         }
     }
+}
+
+/// The folder of a clone in the making has a random name.
+fn nameless(text: &str) -> String {
+    let mut parts = text.split("pvr-clone-");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str("pvr-clone-⟨name⟩");
+        out.push_str(part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
+    }
+    out
 }
 
 /// Everything below a folder, as the recordings list it.

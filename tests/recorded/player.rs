@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -39,12 +41,13 @@ struct Recorded {
 pub struct Player {
     recording: Recording,
     server: Option<Server>,
+    address: String,
 }
 
 impl Player {
     pub fn new(folder: &str) -> Self {
         let text = std::fs::read_to_string(super::vectors(folder).join("http.json")).unwrap();
-        Self { recording: serde_json::from_str(&text).unwrap(), server: None }
+        Self { recording: serde_json::from_str(&text).unwrap(), server: None, address: String::new() }
     }
 }
 
@@ -60,9 +63,22 @@ impl Around for Player {
         let answers = Arc::new(Mutex::new(answers));
         // Nobody is there in a step without answers.
         let nobody = answers.lock().unwrap().is_empty();
-        let server = Server::start(move |request| Reply::Raw(play(request, &mut answers.lock().unwrap())));
+        let server = Server::start(move |request| {
+            let played = play(request, &mut answers.lock().unwrap());
+            // Late, so that what is in the recording decides how the step ends.
+            let unknown = || {
+                thread::sleep(Duration::from_millis(700));
+                b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec()
+            };
+            Reply::Raw(played.unwrap_or_else(unknown))
+        });
+        self.address = server.address.to_string();
         step.env.insert("PVR_HTTP_PROXY".to_owned(), format!("http://{}", server.address));
         self.server = (!nobody).then_some(server);
+    }
+
+    fn recorded(&self, text: &str) -> String {
+        text.replace(&self.address, "127.0.0.1:12368")
     }
 
     fn after(&mut self, step: &Step) -> (Option<String>, Option<String>) {
@@ -120,28 +136,34 @@ fn answer(head: &str, body: &str) -> Vec<u8> {
         bytes.extend(format!("{line}\r\n").as_bytes());
     }
     bytes.extend(b"Connection: close\r\n\r\n");
+    bytes.extend(&body);
     if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
-        bytes.extend(format!("{:x}\r\n", body.len()).as_bytes());
-        bytes.extend(&body);
-        bytes.extend(b"\r\n0\r\n\r\n");
-    } else {
-        bytes.extend(&body);
+        // The recording has the chunks as they were, up to the empty lines at the end.
+        while bytes.ends_with(b"\n") || bytes.ends_with(b"\r") {
+            bytes.pop();
+        }
+        bytes.extend(b"\r\n\r\n");
     }
     bytes
 }
 
-fn play(request: &Request, answers: &mut BTreeMap<Key, Vec<Option<Vec<u8>>>>) -> Vec<u8> {
+fn play(request: &Request, answers: &mut BTreeMap<Key, Vec<Option<Vec<u8>>>>) -> Option<Vec<u8>> {
     let token = request.header("authorization").unwrap_or_default();
     let announced: Option<serde_json::Value> = serde_json::from_slice(&request.body).ok();
     let object = announced.as_ref().and_then(|body| body["sha256sum"].as_str()).unwrap_or_default();
-    let of = |key: &Key| key.0 == request.method && key.1 == path(request) && key.3 == object;
+    // Two slashes are one.
+    let same = |key: &Key| key.0 == request.method && key.1.replace("//", "/") == path(request).replace("//", "/");
+    let of = |key: &Key| same(key) && key.3 == object;
     let exact = answers.keys().find(|key| of(key) && key.2 == token).cloned();
-    match exact.or_else(|| answers.keys().find(|key| of(key)).cloned()) {
-        None => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec(),
+    let known = exact.or_else(|| answers.keys().find(|key| of(key)).cloned());
+    // The original gave up before it came to this object: it would have been answered as the others.
+    let like = |key: &&Key| same(key) && !object.is_empty();
+    match known.or_else(|| answers.keys().find(like).cloned()) {
+        None => None,
         Some(key) => {
             let queue = answers.get_mut(&key).unwrap();
             let answer = if queue.len() > 1 { queue.remove(0) } else { queue[0].clone() };
-            answer.unwrap_or_default()
+            Some(answer.unwrap_or_default())
         }
     }
 }
