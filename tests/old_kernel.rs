@@ -229,13 +229,19 @@ mod scenario {
             let posted = server.post(&state(&objects, json), Some(rev)).expect("an answer");
             assert_eq!(posted.status, 200, "{posted}");
         }
-        // As large as a state may be, and what takes the most memory for its length.
+        // As large as a state may be, what takes the most memory for its length, and what took more than there is.
         let members: Vec<_> = (0..130_000).map(|at| format!(r#""{at:x}":0"#)).collect();
         let padding = "x".repeat(500_000);
         let members = format!(r#"{{{},"padding":"{padding}"}}"#, members.join(","));
-        for (json, status) in [(members, 200), (format!("[0{}]", ",0".repeat(1_000_000)), 400)] {
+        let objects_of_one = |count: usize| format!("[{}]", vec![r#"{"":0}"#; count].join(","));
+        for (json, status) in [
+            (members, 200),
+            (format!("[0{}]", ",0".repeat(1_000_000)), 400),
+            (objects_of_one(21_000), 200),
+            (objects_of_one(65_000), 400),
+        ] {
             let state = format!(r##"{{"#spec":"pantavisor-service-system@1","a.json":{json}}}"##);
-            let posted = server.post(&state, Some("locals/large")).expect("an answer");
+            let posted = server.post(&state, Some(&format!("locals/large-{}", state.len()))).expect("an answer");
             assert_eq!(posted.status, status, "{posted}");
         }
         assert_eq!(http::get(&format!("{}/json", server.base)).status, 200);

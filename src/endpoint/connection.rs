@@ -19,6 +19,7 @@ use tokio::time::{sleep_until, timeout};
 
 use super::Endpoint;
 use super::connections::{Admitted, Connection, Phase};
+use super::error::ApiError;
 use super::guard::Arrival;
 use super::limits::Limits;
 use super::outbox::Outbox;
@@ -61,7 +62,7 @@ pub async fn serve(
     let wire = Wire::new(stream, Arc::clone(&outbox), &limits);
     let transport = match open(wire, tls, &connection, &endpoint, stopping.clone()).await {
         Opened::Ready(transport) => transport,
-        Opened::Refused(transport) => return linger(transport, &connection, &limits).await,
+        Opened::Refused(transport) => return linger(transport, None, &connection, &endpoint).await,
         Opened::Over => return,
     };
     let scheme = transport.scheme();
@@ -132,7 +133,7 @@ pub async fn serve(
         .await
     };
 
-    let (mut stream, refused) = protocol.into_parts().io.into_inner().into_parts();
+    let (stream, refused) = protocol.into_parts().io.into_inner().into_parts();
     let refusal = match &end {
         End::HeadTooSlow => Some(refusal::too_slow(&limits)),
         End::Finished(Some(error)) if refused.is_some() || error.is_parse() => {
@@ -140,11 +141,8 @@ pub async fn serve(
         }
         End::Finished(_) | End::Unwanted => None,
     };
-    if let Some(error) = refusal {
-        endpoint.refuse(&mut stream, connection.peer(), error).await;
-    }
     if !matches!(end, End::Unwanted) {
-        linger(stream, &connection, &limits).await;
+        linger(stream, refusal, &connection, &endpoint).await;
     }
     drop(admitted);
 }
@@ -158,10 +156,14 @@ fn deadline(connection: &Connection, limits: &Limits) -> Option<(Instant, End)> 
     }
 }
 
-/// Ends our side and reads what the client still sends, for a while. Closing with unread bytes resets the
-/// connection, and with it the answer that the client hasn't read yet.
-async fn linger(mut stream: Transport, connection: &Connection, limits: &Limits) {
+/// Says why, if there is something to say, ends our side and reads what the client still sends, for a while. Closing
+/// with unread bytes resets the connection, and with it the answer that the client hasn't read yet.
+async fn linger(mut stream: Transport, refusal: Option<ApiError>, connection: &Connection, endpoint: &Endpoint) {
+    let limits = endpoint.limits();
     let drain = async {
+        if let Some(error) = refusal {
+            endpoint.refuse(&mut stream, connection.peer(), error).await;
+        }
         // With TLS, this takes a client that reads.
         if poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)).await.is_err() {
             return;

@@ -9,6 +9,7 @@ use crate::remote::RemoteError;
 use crate::state::canonical::CanonicalError;
 use crate::state::{JsonError, ObjectId, StateError, StatePath, escape};
 use crate::store::StoreError;
+use crate::trails::InstallError;
 
 /// An operation on a working copy failed. What was there before is unchanged, unless the text says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +150,26 @@ pub enum RepoError {
         /// The target.
         to: PathBuf,
     },
+    /// Untracked files lie where a deploy has something else.
+    #[error("{}", in_the_way(.0))]
+    InTheWay(Vec<String>),
+    /// `bsp/run.json` names files for the boot loader that the state does not have.
+    #[error("bsp/run.json names what the state does not have: {}\nnothing was deployed, because it would not boot", .0.iter().map(|key| escape(key)).collect::<Vec<_>>().join(", "))]
+    BootFiles(Vec<String>),
+    /// The pool cannot be linked into a folder.
+    #[error(
+        "{} and {} are on different file systems, hardlinks between them are impossible\npvr init --objects in the folder chooses a pool beside it",
+        shown(.pool), shown(.target)
+    )]
+    OtherFileSystem {
+        /// The pool.
+        pool: PathBuf,
+        /// The folder.
+        target: PathBuf,
+    },
+    /// The files of a state could not be laid out.
+    #[error(transparent)]
+    Install(Box<InstallError>),
     /// The pool.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -171,6 +192,19 @@ fn missing(pool: &Path, objects: &[(StatePath, ObjectId)]) -> String {
     if objects.len() > 20 {
         text.push_str(&format!("\nand {} more", objects.len() - 20));
     }
+    text
+}
+
+/// A list for people.
+fn in_the_way(files: &[String]) -> String {
+    let mut text = "untracked files are in the way, and nothing was deployed:".to_owned();
+    for file in files.iter().take(20) {
+        text.push_str(&format!("\n{file}"));
+    }
+    if files.len() > 20 {
+        text.push_str(&format!("\nand {} more", files.len() - 20));
+    }
+    text.push_str("\nmove them away, or let --clean remove all untracked files");
     text
 }
 

@@ -60,12 +60,7 @@ impl Repo {
     ) -> Result<Got, RepoError> {
         let store = self.store()?;
         let incoming = source.state(&self.limits)?;
-        let wanted: Vec<(&StatePath, &ObjectId)> =
-            incoming.objects().filter(|(path, _)| selection.selects(path.as_str())).collect();
-        let objects = match source {
-            Source::Remote(remote) => remote.download(store, wanted, observer)?,
-            Source::Local(pvr) => copy(store, pvr, &wanted, copied)?,
-        };
+        let objects = fetch(store, source, &incoming, &|key| selection.selects(key), observer, copied)?;
         let lock = self.lock()?;
         let state = part::replace(&self.pristine_or_empty()?, &incoming, selection)?;
         self.write_pristine(&state, &lock)?;
@@ -79,6 +74,22 @@ impl Repo {
         }
         config.write(&self.pvr, &lock)?;
         Ok(Got { objects, pool: store.objects().to_owned() })
+    }
+}
+
+/// Takes the objects of the keys that are wanted into the pool, verified. Says how many, as [`Got`] counts them.
+pub(super) fn fetch(
+    store: &ObjectStore,
+    source: &Source<'_>,
+    incoming: &State,
+    wanted: &dyn Fn(&str) -> bool,
+    observer: &dyn Observer,
+    copied: Copied<'_>,
+) -> Result<usize, RepoError> {
+    let wanted: Vec<(&StatePath, &ObjectId)> = incoming.objects().filter(|(path, _)| wanted(path.as_str())).collect();
+    match source {
+        Source::Remote(remote) => Ok(remote.download(store, wanted, observer)?),
+        Source::Local(pvr) => copy(store, pvr, &wanted, copied),
     }
 }
 

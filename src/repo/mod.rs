@@ -20,6 +20,7 @@ mod checkout;
 mod clone;
 mod commit;
 mod config;
+mod deploy;
 mod error;
 mod files;
 mod get;
@@ -42,6 +43,7 @@ pub use checkout::CheckoutAs;
 pub use clone::{Step, clone};
 pub use commit::{Checkpoint, Committed};
 pub use config::Config;
+pub use deploy::{Deploy, DeployStep, Deployed, Overlay, Untracked};
 pub use error::RepoError;
 pub(crate) use error::shown;
 pub use get::{Got, Source};
@@ -120,8 +122,7 @@ impl Repo {
             return Ok(store);
         }
         let pool = self.config()?.pool(&self.pvr);
-        fs::create_dir_all(&pool).on("create", &pool)?;
-        let store = ObjectStore::open(&pool, &pool.join(".pvr-agent"))?;
+        let store = open_pool(&pool)?;
         Ok(self.store.get_or_init(|| store))
     }
 
@@ -161,6 +162,28 @@ impl Repo {
             _ => Ok(()),
         }
     }
+}
+
+/// Opens a pool, and makes it if there is none.
+fn open_pool(pool: &Path) -> Result<ObjectStore, RepoError> {
+    fs::create_dir_all(pool).on("create", pool)?;
+    Ok(ObjectStore::open(pool, &agent_of(pool))?)
+}
+
+/// The working folder of a pool. A storage's objects have the one that all who work on the storage share.
+fn agent_of(pool: &Path) -> PathBuf {
+    let storage = pool.parent().filter(|_| is_of_storage(pool)).unwrap_or(pool);
+    storage.join(".pvr-agent")
+}
+
+/// Whether a pool is the `objects` of a storage.
+fn is_of_storage(pool: &Path) -> bool {
+    pool.ends_with("objects") && pool.parent().is_some_and(|storage| storage.join("trails").is_dir())
+}
+
+/// Clears up after a deploy into `folder` that died, so that it is the old or the new one.
+pub(crate) fn settle(folder: &Path) -> Result<(), RepoError> {
+    Ok(crate::store::swap::settle_around(folder)?)
 }
 
 /// The state in a `.pvr` folder.

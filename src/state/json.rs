@@ -9,6 +9,10 @@ use std::collections::BTreeMap;
 /// Members of a JSON object in canonical order.
 pub type Object = BTreeMap<String, Value>;
 
+/// What an object with members counts for besides itself and them, in values: its first node has room for eleven members,
+/// however few there are.
+pub(super) const FIRST_NODE: usize = 4;
+
 /// Any JSON value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
@@ -84,11 +88,12 @@ impl Value {
         self.as_object()?.get(key)
     }
 
-    /// How many values this is: itself and all that are in it, as the parser counts them.
+    /// How many values this counts for, with all that are in it. The parser counts alike.
     pub fn count(&self) -> usize {
         1 + match self {
             Self::Array(items) => items.iter().map(Self::count).sum(),
-            Self::Object(members) => members.values().map(Self::count).sum::<usize>(),
+            Self::Object(members) if members.is_empty() => 0,
+            Self::Object(members) => FIRST_NODE + members.values().map(Self::count).sum::<usize>(),
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => 0,
         }
     }

@@ -86,6 +86,24 @@ pub enum StoreError {
         /// The name.
         path: PathBuf,
     },
+    /// A folder that can't be replaced, because none is above it.
+    #[error("{} is above everything and cannot be replaced\ngive a folder of its own", Shown(path))]
+    NoParent {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Two folders claim one place, and each may be the only one of its kind.
+    #[error(
+        "{} was set aside by a deploy that was interrupted, and {} has been made since\n\
+         move one of them away and repeat",
+        Shown(.aside), Shown(.target)
+    )]
+    SetAside {
+        /// What was set aside.
+        aside: PathBuf,
+        /// What is in its place.
+        target: PathBuf,
+    },
     /// Objects and working folder are on different file systems, so nothing can be linked.
     #[error(
         "{} and {} are on different file systems, hardlinks between them are impossible",

@@ -8,6 +8,7 @@
 //!     tmp/<random>          files and half-built folders in the making; each is locked by its owner
 //!     staged/<sha256>       a second hardlink of an object that no revision names yet
 //!     replaced/<revision>   a revision that is being replaced, where folders can't be exchanged (see trails)
+//!     deploys/<16 hex>/     a revision that is being deployed: see swap.rs
 //!     intact                which files have been hashed: see memo.rs
 //!     lock, install.lock    see lock.rs
 //! ```
@@ -55,6 +56,7 @@ mod memo;
 pub(crate) mod moment;
 mod publish;
 mod space;
+pub(crate) mod swap;
 mod sweep;
 mod temp;
 mod verify;

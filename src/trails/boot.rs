@@ -61,14 +61,43 @@ impl BootLoader {
 /// The names in `.pv/` and their objects. What `bsp/run.json` names and the state doesn't have is left out: the
 /// daemon refuses such a revision when it is to be run, and says so better.
 pub(super) fn boot_links(state: &State) -> BTreeMap<String, ObjectId> {
+    let object = |file: &str| match state.get(file) {
+        Some(Entry::Object(id)) => Some(*id),
+        _ => None,
+    };
+    boot_files(state).into_iter().filter_map(|(name, file)| Some((name, object(&file)?))).collect()
+}
+
+/// The names in `.pv/` that a state gets.
+pub fn boot_link_names(state: &State) -> Vec<String> {
+    boot_links(state).into_keys().collect()
+}
+
+/// The keys that `bsp/run.json` wants in `.pv/` and that are no objects of the state: it would not boot.
+pub fn absent_boot_files(state: &State) -> Vec<String> {
+    let absent = |file: &String| !matches!(state.get(file), Some(Entry::Object(_)));
+    let mut files: Vec<_> = boot_files(state).into_values().filter(absent).collect();
+    files.sort();
+    files.dedup();
+    files
+}
+
+/// Whether a file in `.pv/` is one that is made for the boot loader.
+pub fn is_boot_link(name: &str) -> bool {
+    const NAMES: [&str; 6] =
+        ["pantavisor.fit", "rpiboot.img", "rpiboot.img.gz", "pv-kernel.img", "pv-initrd.img", "pv-fdt.dtb"];
+    let addon = |name: &str| name.strip_prefix("pv-initrd.img.").is_some_and(|i| i.parse::<usize>().is_ok());
+    NAMES.contains(&name) || addon(name)
+}
+
+/// The names in `.pv/` and the keys of their files, whether the state has those or not.
+fn boot_files(state: &State) -> BTreeMap<String, String> {
     let mut links = BTreeMap::new();
     let Some(Entry::Json(run)) = state.get("bsp/run.json") else {
         return links;
     };
     let mut link = |name: &str, file: &str| {
-        if let Some(Entry::Object(id)) = state.get(&format!("bsp/{file}")) {
-            links.insert(name.to_owned(), *id);
-        }
+        links.insert(name.to_owned(), format!("bsp/{file}"));
     };
     let file = |keys: &[&str]| keys.iter().find_map(|key| run.get(key)?.as_str().filter(|file| !file.is_empty()));
     if let Some(Value::Array(addons)) = run.get("addons") {

@@ -2,9 +2,9 @@
 
 use super::Storage;
 use super::boot::boot_links;
-use super::build::{BINDS, is_bind};
 use super::error::TrailsError;
 use super::finding::Kind;
+use super::layout::{BINDS, is_bind};
 use crate::state::canonical::to_canonical;
 use crate::state::parse::parse_strict;
 use crate::state::{Entry, JsonLimits, ObjectId, State, StatePath, Value};

@@ -7,8 +7,8 @@
 //! Everything that takes space is made beforehand, in a folder below `tmp/`; switching itself renames.
 
 use super::Storage;
-use super::build::write;
 use super::error::TrailsError;
+use super::layout::write;
 use super::name::RevisionName;
 use super::progress::{Progress, Status};
 use crate::store::{Absent, Context, StoreError, TempDir, sync_folder};

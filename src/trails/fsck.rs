@@ -8,10 +8,10 @@
 
 use super::Storage;
 use super::boot::boot_links;
-use super::build::BINDS;
 use super::check::{self, Check, Spelling};
 use super::error::TrailsError;
 use super::finding::{Finding, Kind};
+use super::layout::BINDS;
 use super::name::{RevisionName, of_file_name};
 use super::progress::Status;
 use crate::state::{Entry, ObjectId, State};

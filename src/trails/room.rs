@@ -3,8 +3,8 @@
 //! Hardlinks cost nothing here. (Some file systems take an inode for each; there, building may still find that the disk
 //! is full, and leaves nothing.)
 
-use super::build::is_bind;
 use super::error::InstallError;
+use super::layout::is_bind;
 use super::progress::Progress;
 use super::{Install, Storage};
 use crate::state::Entry;

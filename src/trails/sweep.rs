@@ -4,7 +4,7 @@ use super::Storage;
 use super::error::TrailsError;
 use super::name::of_file_name;
 use super::place::parent;
-use crate::store::{Absent, Context, StoreError, sync_folder};
+use crate::store::{Absent, Context, StoreError, swap, sync_folder};
 use rustix::fs::rename;
 use std::fs;
 
@@ -28,6 +28,7 @@ impl Storage {
         let mut swept = Swept::default();
         if let Some(_alone) = self.store().try_lock_install()? {
             (swept.restored, swept.discarded) = self.settle_replaced()?;
+            swap::settle_all(self.store().agent())?;
         }
         let store = self.store().sweep()?;
         (swept.temporaries, swept.staged) = (store.temporaries, store.staged);

@@ -48,7 +48,10 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(globals: &Globals) -> Result<Self, Failure> {
-        let cwd = env::current_dir().map_err(|error| Failure::coded(1, format!("no current folder: {error}")))?;
+        let current = || env::current_dir().map_err(|error| Failure::coded(1, format!("no current folder: {error}")));
+        // A deploy that died may have left this folder under another name, or none in its place.
+        crate::repo::settle(&current()?).map_err(|error| Failure::coded(4, error))?;
+        let cwd = current()?;
         let given = |flag: &Option<String>, name| flag.clone().filter(|f| !f.is_empty()).or_else(|| variable(name));
         let config_dir = match given(&globals.config_dir, "PVR_CONFIG_DIR") {
             Some(folder) => cwd.join(folder),
@@ -108,8 +111,20 @@ impl Context {
             .map_err(|_| Failure::coded(3, "the path of the objects folder is not UTF-8"))
     }
 
+    /// The pool that no flag and no variable but that of the config folder chooses.
+    pub(super) fn config_pool(&self) -> Result<String, Failure> {
+        let path = clean(&self.config_dir.join("objects"));
+        path.into_os_string()
+            .into_string()
+            .map_err(|_| Failure::coded(3, "the path of the objects folder is not UTF-8"))
+    }
+
     /// Reads a reference that may be a path.
     pub(super) fn reference(&self, text: &str) -> Result<Reference, ReferenceError> {
+        let path = clean(&self.cwd.join(text.split('#').next().unwrap_or_default()));
+        let repo = if path.ends_with(".pvr") { path.parent().unwrap_or(&path) } else { &path };
+        // Should a deploy have died there, and what it left be out of reach, the path says so itself.
+        crate::repo::settle(repo).ok();
         Reference::parse(text, &self.repo_baseurl, Some(&self.cwd))
     }
 

@@ -9,6 +9,7 @@ mod checkout;
 mod clone;
 mod commit;
 mod context;
+mod deploy;
 mod diff;
 mod failure;
 mod fastcopy;
@@ -140,6 +141,8 @@ enum Command {
     /// Write the files of the committed state
     #[command(aliases = ["reset", "r", "co"])]
     Checkout(checkout::Args),
+    /// Put the files of one or more repositories into a folder, as hardlinks, with what a boot loader needs
+    Deploy(deploy::Args),
     /// Make a repository out of what a device runs, or of another repository
     #[command(alias = "c")]
     Clone(clone::Args),
@@ -181,6 +184,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Whoami(_) => login::whoami(context),
         Command::Get(args) => get::run(context, &args),
         Command::Checkout(args) => checkout::run(context, &args),
+        Command::Deploy(args) => deploy::run(context, &args),
         Command::Clone(args) => clone::run(context, &args),
     }
 }

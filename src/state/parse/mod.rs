@@ -10,7 +10,7 @@
 
 mod scalar;
 
-use super::json::{Object, Value};
+use super::json::{FIRST_NODE, Object, Value};
 use thiserror::Error;
 
 /// What a document may cost.
@@ -28,7 +28,8 @@ impl JsonLimits {
 
     /// How many values a document may have where its author is a stranger: one for every 16 bytes of the largest
     /// document, 131,072 by default. As a tree, a value takes up to 170 bytes; 2 MiB of zeros with commas between
-    /// them would take the memory of a small device.
+    /// them would take the memory of a small device. An object with members counts as five values besides those: with
+    /// one, it takes more than 600 bytes.
     pub fn values(&self) -> usize {
         (self.bytes / 16).max(1024)
     }
@@ -213,8 +214,7 @@ impl<'a> Parser<'a> {
     }
 
     fn value(&mut self) -> Result<Value, JsonError> {
-        let too_many = JsonError::TooMany { limit: self.values_limit, at: self.at };
-        self.values_left = self.values_left.checked_sub(1).ok_or(too_many)?;
+        self.spend(1)?;
         match self.peek() {
             Some(b'{') => self.nested(Self::object),
             Some(b'[') => self.nested(Self::array),
@@ -226,6 +226,12 @@ impl<'a> Parser<'a> {
             Some(_) => self.fail("a value was expected"),
             None => self.fail("the document ends where a value was expected"),
         }
+    }
+
+    fn spend(&mut self, values: usize) -> Result<(), JsonError> {
+        let too_many = JsonError::TooMany { limit: self.values_limit, at: self.at };
+        self.values_left = self.values_left.checked_sub(values).ok_or(too_many)?;
+        Ok(())
     }
 
     fn word(&mut self, word: &str, value: Value) -> Result<Value, JsonError> {
@@ -272,6 +278,7 @@ impl<'a> Parser<'a> {
             self.at += 1;
             return Ok(Value::Object(members));
         }
+        self.spend(FIRST_NODE)?;
         loop {
             self.blanks();
             if self.peek() != Some(b'"') {
@@ -387,6 +394,17 @@ mod tests {
         assert!(strict(&zeros(most)).is_ok());
         assert!(matches!(strict(&zeros(most + 1)), Err(JsonError::TooMany { limit: 131_072, .. })));
         assert!(parse_lenient(zeros(most + 1).as_bytes(), &JsonLimits::default()).is_ok());
+    }
+
+    #[test]
+    fn objects_of_one_member_took_three_times_the_memory_of_other_values() {
+        for (one, values) in [(r#"{"":0}"#, 6), (r#"{"":{"":{}}}"#, 11), ("{}", 1), (r#"{"a":0,"b":[0]}"#, 8)] {
+            assert_eq!(strict(one).unwrap().count(), values, "{one}");
+            let most = (JsonLimits::default().values() - 1) / values; // the array is a value, too
+            let many = |count: usize| strict(&format!("[{}]", vec![one; count].join(",")));
+            assert_eq!(many(most).unwrap().count(), 1 + most * values, "{one}");
+            assert!(matches!(many(most + 1), Err(JsonError::TooMany { .. })), "{one}");
+        }
     }
 
     #[test]
