@@ -4,6 +4,7 @@
 //! .pvr/json        the committed state, canonical; after init exactly { "#spec": "<spec>" }
 //! .pvr/config      addresses and pool: config.rs
 //! .pvr/new         what was added since: index.rs
+//! .pvr/index       what files held when they were last read: hashes.rs
 //! .pvr/commitmsg   message of the last commit
 //! .pvr/objects/    the pool, where the config names no other
 //! .pvr/lock, tmp/  see files.rs
@@ -24,6 +25,8 @@ mod deploy;
 mod error;
 mod files;
 mod get;
+mod global;
+mod hashes;
 mod index;
 mod pattern;
 mod post;
@@ -47,6 +50,7 @@ pub use deploy::{Deploy, DeployStep, Deployed, Overlay, Untracked};
 pub use error::RepoError;
 pub(crate) use error::shown;
 pub use get::{Got, Source};
+pub use global::{GlobalConfig, NoSetting};
 pub use post::{PostOptions, fast_copy};
 pub use reference::{DEVICE_PATH, DEVICE_PORT, Place, Reference, ReferenceError};
 pub use working::{Status, Working};
@@ -66,12 +70,19 @@ pub struct Repo {
     pvr: PathBuf,
     store: OnceCell<ObjectStore>,
     limits: JsonLimits,
+    hashes: hashes::Use,
 }
 
 impl Repo {
     /// The working copy in `root`, whether or not there is one yet.
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned(), pvr: root.join(".pvr"), store: OnceCell::new(), limits: JsonLimits::default() }
+        Self {
+            root: root.to_owned(),
+            pvr: root.join(".pvr"),
+            store: OnceCell::new(),
+            limits: JsonLimits::default(),
+            hashes: hashes::Use::Believe,
+        }
     }
 
     /// Makes a repository. `pool` is stored as it is given; an absolute path keeps its meaning when the folder moves.
@@ -103,6 +114,13 @@ impl Repo {
     #[must_use]
     pub fn with_json_limits(mut self, limits: JsonLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The same repository, in which every file is read whenever the tree is looked at.
+    #[must_use]
+    pub fn without_index(mut self) -> Self {
+        self.hashes = hashes::Use::Off;
         self
     }
 

@@ -6,6 +6,7 @@
 //! | `--repo-baseurl` | `PVR_REPO_BASEURL` | `https://pvr.pantahub.com` |
 //! | `--access-token`, `--baseurl` | | see `access.rs` |
 //! | `--cacert` | `PVR_CACERT`, `SSL_CERT_FILE` | the authorities that are built in |
+//! | `--no-index` | `PVR_NO_INDEX` | no |
 //! | `--insecure` | `PVR_INSECURE` | no |
 //! | `--http-proxy` | `PVR_HTTP_PROXY` | `system`: `http_proxy`, `https_proxy`, `no_proxy` |
 //! | `--debug` | `PVR_DEBUG` | no |
@@ -36,7 +37,8 @@ const REPO_BASEURL: &str = "https://pvr.pantahub.com";
 pub(super) struct Context {
     /// The current folder: the only one that can be a repository.
     pub(super) cwd: PathBuf,
-    config_dir: PathBuf,
+    /// The folder of what all repositories share.
+    pub(super) config_dir: PathBuf,
     repo_baseurl: Url,
     /// The API of the hub.
     pub(super) baseurl: Url,
@@ -44,6 +46,7 @@ pub(super) struct Context {
     pub(super) access: Access,
     pub(super) client: Client,
     pub(super) limits: JsonLimits,
+    no_index: bool,
 }
 
 impl Context {
@@ -77,7 +80,7 @@ impl Context {
         }
         let cacert = given(&globals.cacert, "PVR_CACERT").or_else(|| variable("SSL_CERT_FILE"));
         let trust = match cacert {
-            _ if globals.insecure || switch("PVR_INSECURE")? => Trust::Anyone,
+            _ if globals.insecure => Trust::Anyone,
             Some(file) => Trust::File(cwd.join(file)),
             None => Trust::BuiltIn,
         };
@@ -90,20 +93,22 @@ impl Context {
         };
         let proxies = proxies.map_err(|error| Failure::plain(format!("http-proxy not a valid url\n{error}")))?;
         let mut client = Client::new(patience, trust).through(proxies);
-        if globals.debug || switch("PVR_DEBUG")? {
+        if globals.debug {
             client = client.traced(Arc::new(show::tell));
         }
-        Ok(Self { cwd, config_dir, repo_baseurl, baseurl, token, access, client, limits })
+        let no_index = globals.no_index;
+        Ok(Self { cwd, config_dir, repo_baseurl, baseurl, token, access, client, limits, no_index })
     }
 
     /// The repository in the current folder, whether or not there is one.
     pub(super) fn repo(&self) -> Repo {
-        Repo::at(&self.cwd).with_json_limits(self.limits)
+        let repo = Repo::at(&self.cwd).with_json_limits(self.limits);
+        if self.no_index { repo.without_index() } else { repo }
     }
 
-    /// The pool for a new repository: the flag, `PVR_OBJECTS_DIR`, `objects` in the config folder; absolute.
+    /// The pool for a new repository: what is given, or `objects` in the config folder; absolute.
     pub(super) fn pool(&self, flag: Option<&str>) -> Result<String, Failure> {
-        let given = flag.map(str::to_owned).or_else(|| variable("PVR_OBJECTS_DIR")).filter(|given| !given.is_empty());
+        let given = flag.filter(|given| !given.is_empty());
         let path = given.map_or_else(|| self.config_dir.join("objects"), |given| self.cwd.join(given));
         let path = clean(&path);
         path.into_os_string()
@@ -179,17 +184,6 @@ impl Context {
 /// An environment variable that holds something.
 pub(super) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// A switch from the environment, in the spellings of today's program.
-pub(super) fn switch(name: &str) -> Result<bool, Failure> {
-    match variable(name).as_deref() {
-        None | Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(false),
-        Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(true),
-        Some(other) => {
-            Err(Failure::plain(format!("could not parse {} as bool value of {name}", crate::state::escape(other))))
-        }
-    }
 }
 
 /// The same path without `.` and `..`, by its text alone.
