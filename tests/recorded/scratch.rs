@@ -107,7 +107,7 @@ impl Scratch {
                 let rest = text[at + 1..].strip_prefix(*root);
                 rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || "._-".contains(c)))
             };
-            if c == '/' && !inside && ROOTS.iter().any(|r| root(r)) {
+            if c == '/' && !inside && ROOTS.iter().any(root) {
                 out.push_str(self.base.to_str().unwrap());
             }
             out.push(c);
