@@ -155,6 +155,43 @@ pub fn observed(step: &Step, scratch: &Scratch, ran: Ran, archive: &impl Fn(&[u8
     aspects
 }
 
+/// Frames of progress bars go, and the lines that stand for them without a terminal. Where a transfer fails, how far the
+/// others have got is chance: then all about single objects goes.
+pub fn without_transfers(today: &mut Aspects, here: &mut Aspects) {
+    let failed = today["rc"] != "0" || here["rc"] != "0";
+    for aspects in [today, here] {
+        let keep = |aspect: &str, line: &str| match aspect {
+            // Which object an answer was about that is shown whole.
+            "stdout" | "stderr" if failed && line.starts_with("\t{\\\"id\\\"") => false,
+            "stdout" => !line.is_empty() && !line.ends_with(" [OK]") && !line.ends_with(" [ERROR]"),
+            "stderr" => {
+                !failed || !(line.starts_with("Posting object info") || line.starts_with("Getting object info"))
+            }
+            "requests" => {
+                let target = line.split(' ').nth(1).unwrap_or_default();
+                !failed || !["/objects", "/up/", "/dl/"].iter().any(|part| target.contains(part))
+            }
+            _ => true,
+        };
+        for aspect in ["stdout", "stderr", "requests"] {
+            let text = aspects.entry(aspect.to_owned()).or_default();
+            let kept: String = text.split_inclusive('\n').filter(|line| keep(aspect, line.trim_end())).collect();
+            *text = nameless(&kept);
+        }
+    }
+}
+
+/// The folder of a clone in the making has a random name.
+fn nameless(text: &str) -> String {
+    let mut parts = text.split("pvr-clone-");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str("pvr-clone-⟨name⟩");
+        out.push_str(part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
+    }
+    out
+}
+
 /// Everything below a folder, as the recordings list it.
 fn tree(root: &Path) -> Vec<String> {
     let mut found = Vec::new();
