@@ -176,7 +176,8 @@ fn nameless(text: &str) -> String {
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         out.push_str("pvr-clone-⟨name⟩");
-        out.push_str(part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
+        // What has been done once stays as it is.
+        out.push_str(part.trim_start_matches("⟨name⟩").trim_start_matches(|c: char| c.is_ascii_hexdigit()));
     }
     out
 }
