@@ -73,6 +73,8 @@ build_std=()
 if [ -z "${source:-}" ]; then
     export RUSTC_BOOTSTRAP=1
     build_std=(-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size)
+else
+    CARGO_TARGET_DIR=$work/ready # the compiler would meet two standard libraries in one folder
 fi
 printf 'with %s, %s\n' "$("$rustc" --version)" \
     "$([ -n "${source:-}" ] && echo 'a ready standard library' || echo 'the standard library built for size')"
@@ -110,10 +112,14 @@ rows=() failed=0
 for target in $wanted; do
     out=${CROSS_OUT:-cross/out}/$target
     mkdir -p "$out"
-    cp "$work/$target/device/pvr-agent" "$out/pvr-agent"
+    cp "$CARGO_TARGET_DIR/$target/device/pvr-agent" "$out/pvr-agent"
     bytes=$(stat -c %s "$out/pvr-agent")
     limit=$(awk -v target="$target" -v column=$column '$1 == target { print $column }' cross/limits.txt)
-    [ "$bytes" -le "$limit" ] || [ -n "${CROSS_SYMBOLS:-}" ] && verdict="" || { verdict=" TOO LARGE" failed=1; }
+    verdict=
+    if [ "$bytes" -gt "$limit" ]; then
+        # The limits are for what is given to devices: stripped, and with a standard library built for size.
+        if [ -n "${CROSS_SYMBOLS:-}${source:-}" ]; then verdict=" (not held to it)"; else verdict=" TOO LARGE" failed=1; fi
+    fi
     sum=$(sha256sum "$out/pvr-agent")
     rows+=("$(printf '%-31s %9d %9d  %s%s' "$target" "$bytes" "$limit" "${sum%% *}" "$verdict")")
 done
