@@ -233,8 +233,19 @@ fn an_upload_that_breaks_is_made_again() {
 
 #[test]
 fn any_number_of_objects_is_uploaded() {
+    upload_and_back(350);
+}
+
+/// 5,000 in a full run.
+#[test]
+fn thousands_of_objects_are_uploaded() {
+    let per_cent = std::env::var("PVR_ROUNDS").ok().and_then(|value| value.parse().ok()).unwrap_or(5);
+    upload_and_back((50 * per_cent).clamp(700, 5_000));
+}
+
+fn upload_and_back(count: usize) {
     let files: Vec<(String, Vec<u8>)> =
-        (0..350).map(|n| (format!("d{}/f{n}", n % 7), format!("{n}").into_bytes())).collect();
+        (0..count).map(|n| (format!("d{}/f{n}", n % 7), format!("{n}").into_bytes())).collect();
     let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
     let device = Device::plain(&[]);
     let home = Home::new();
@@ -242,9 +253,9 @@ fn any_number_of_objects_is_uploaded() {
     let begun = Instant::now();
     let ran = home.pvr("r", &["post", &device.reference()]).code(0);
     assert!(begun.elapsed() < pvr::program::patience(Duration::from_secs(50)));
-    assert_eq!(ran.out.lines().count(), 350);
-    assert_eq!(device.server.asked("PUT").len(), 350);
-    assert_eq!(device.holds.lock().unwrap().objects.len(), 350);
+    assert_eq!(ran.out.lines().count(), count);
+    assert_eq!(device.server.asked("PUT").len(), count);
+    assert_eq!(device.holds.lock().unwrap().objects.len(), count);
     assert!(device.server.connections() <= 20, "connections are used again: {}", device.server.connections());
     // And back.
     let state = home.read("r/.pvr/json");

@@ -32,7 +32,7 @@ fn answers_to_an_announcement() {
     let table = [
         (409, Some("object"), 0, "a/x [OK]\n"),
         (409, Some("link"), 0, "a/x [LK]\n"),
-        (409, None, 3, "Error posting object 409\n\tno\n"),
+        (409, None, 0, "a/x [OK]\n"),
         (409, Some("strange"), 3, "Error posting object 409\n\tno\n"),
         (201, None, 3, "Error posting object 201\n"),
         (204, None, 3, "Error posting object 204\n"),

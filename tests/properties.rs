@@ -1,5 +1,6 @@
 //! Properties of working copies: random trees and edits through the real binary, `get`, `merge` and parts against naive
 //! models.
+#![allow(clippy::duplicate_mod)] // both kinds of helpers bring along how the program is found
 
 mod black_box;
 #[path = "client/pvr.rs"]

@@ -101,7 +101,8 @@ impl Objects {
         let response = self.session.call(Call::send(Method::Post, &url, &body))?;
         let what = match (response.status(), response.header("pantahub-object-type")) {
             (200, _) => Announced::Wanted,
-            (409, Some("object")) => Announced::There,
+            // Small servers leave the header out. If they lack the object all the same, they refuse the post.
+            (409, Some("object") | None) => Announced::There,
             (409, Some("link")) => return Ok((Announced::Linked, None)),
             (503, _) => return Err(self.session.refusal(&url, response)),
             _ => {

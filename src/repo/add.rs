@@ -29,7 +29,7 @@ impl Repo {
         let mut index = Index::read(&self.pvr)?;
         for found in walk(&self.root)? {
             // The recorded program leaves out whatever begins like its own folders, `.pvrfoo` too.
-            if !found.is_file || found.shown.starts_with(".pv") {
+            if found.file.is_none() || found.shown.starts_with(".pv") {
                 continue;
             }
             let wanted = |path: &str| {

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::error::{Context, RepoError};
+use super::hashes::{Hashes, Use};
 use super::index::{Added, Index};
 use super::working::{Changes, hash_file, normal};
 use super::{Repo, shown};
@@ -50,7 +51,10 @@ impl Repo {
             lock.replace(&path, format!("{{\"major\":\"{}\"}}", clock::rfc3339(clock::now())).as_bytes(), 0o640)?;
             index.0.insert(key, Added { force_object: false, sha: hash_file(&path)?.to_string() });
         }
-        let working = self.working_of(&pristine, &index)?;
+        // What is committed was read for it; the looks that follow need not read it again.
+        let how = if self.hashes == Use::Off { Use::Off } else { Use::Write };
+        let mut hashes = Hashes::read(&self.pvr, how);
+        let working = self.working_of(&pristine, &index, &mut hashes)?;
         let changes = Changes::between(&normal(&pristine)?, &working.state);
         let Value::Object(mut members) = working.state.to_value() else { return Ok(Committed::default()) };
         let mut committed = Committed { lines: Vec::new(), warnings: working.warnings };
@@ -88,6 +92,7 @@ impl Repo {
         self.write_pristine(&state, &lock)?;
         self.remove_index()?;
         lock.replace(&self.pvr.join("commitmsg"), message.as_bytes(), 0o644)?;
+        hashes.save_holding(&self.pvr, &lock);
         Ok(committed)
     }
 }

@@ -34,6 +34,18 @@ impl Lock {
                 Err(error) => return Err(error).on("lock", &path),
             }
         }
+        Self::clear(file, pvr)
+    }
+
+    /// The lock if nobody has it. Where there is none yet, it isn't made: whoever only looks leaves nothing that another
+    /// user could not open.
+    pub(super) fn try_take(pvr: &Path) -> Option<Self> {
+        let file = OpenOptions::new().write(true).open(pvr.join("lock")).ok()?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        Self::clear(file, pvr).ok()
+    }
+
+    fn clear(file: File, pvr: &Path) -> Result<Self, RepoError> {
         let tmp = pvr.join("tmp");
         match fs::remove_dir_all(&tmp) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).on("clear", &tmp),

@@ -4,6 +4,7 @@
 //! .pvr/json        the committed state, canonical; after init exactly { "#spec": "<spec>" }
 //! .pvr/config      addresses and pool: config.rs
 //! .pvr/new         what was added since: index.rs
+//! .pvr/index       what files held when they were last read: hashes.rs
 //! .pvr/commitmsg   message of the last commit
 //! .pvr/objects/    the pool, where the config names no other
 //! .pvr/lock, tmp/  see files.rs
@@ -27,6 +28,8 @@ mod export;
 mod files;
 mod fsck;
 mod get;
+mod global;
+mod hashes;
 mod import;
 mod index;
 mod pattern;
@@ -55,6 +58,7 @@ pub(crate) use error::shown;
 pub use export::{Exported, Packing};
 pub use fsck::{Finding, Report};
 pub use get::{GetOptions, Got, How};
+pub use global::{GlobalConfig, NoSetting};
 pub use import::Imported;
 pub use post::{PostOptions, fast_copy};
 pub use reference::{DEVICE_PATH, DEVICE_PORT, Place, Reference, ReferenceError};
@@ -76,12 +80,19 @@ pub struct Repo {
     pvr: PathBuf,
     store: OnceCell<ObjectStore>,
     limits: JsonLimits,
+    hashes: hashes::Use,
 }
 
 impl Repo {
     /// The working copy in `root`, whether or not there is one yet.
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned(), pvr: root.join(".pvr"), store: OnceCell::new(), limits: JsonLimits::default() }
+        Self {
+            root: root.to_owned(),
+            pvr: root.join(".pvr"),
+            store: OnceCell::new(),
+            limits: JsonLimits::default(),
+            hashes: hashes::Use::Believe,
+        }
     }
 
     /// Makes a repository. `pool` is stored as it is given; an absolute path keeps its meaning when the folder moves.
@@ -113,6 +124,13 @@ impl Repo {
     #[must_use]
     pub fn with_json_limits(mut self, limits: JsonLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The same repository, in which every file is read whenever the tree is looked at.
+    #[must_use]
+    pub fn without_index(mut self) -> Self {
+        self.hashes = hashes::Use::Off;
         self
     }
 

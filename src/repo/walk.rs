@@ -1,6 +1,6 @@
 //! What lies in a working tree.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::path::Path;
 
@@ -13,8 +13,8 @@ pub(super) struct Found {
     pub(super) path: Option<String>,
     /// The same for people, whatever bytes it has.
     pub(super) shown: String,
-    /// A regular file, or a link to one.
-    pub(super) is_file: bool,
+    /// Of a regular file, or of the one that a link leads to.
+    pub(super) file: Option<Metadata>,
 }
 
 /// Everything below `root` but `.pvr` and `.pv`, in byte order. A folder is entered only if it is one itself: through a
@@ -39,14 +39,14 @@ pub(super) fn walk(root: &Path) -> Result<Vec<Found>, RepoError> {
                 folders.push((entry.path(), path, shown));
                 continue;
             }
-            let is_file = match fs::metadata(entry.path()) {
-                Ok(metadata) => metadata.is_file(),
+            let file = match fs::metadata(entry.path()) {
+                Ok(metadata) => Some(metadata).filter(Metadata::is_file),
                 // A link that leads nowhere, or round in circles.
-                Err(_) if kind.is_symlink() => false,
+                Err(_) if kind.is_symlink() => None,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error).on("look at", &entry.path()),
             };
-            found.push(Found { path, shown, is_file });
+            found.push(Found { path, shown, file });
         }
     }
     found.sort_by(|a, b| a.shown.cmp(&b.shown));

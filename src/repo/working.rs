@@ -11,6 +11,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::error::{Context, RepoError};
+use super::hashes::Hashes;
 use super::index::Index;
 use super::walk::walk;
 use super::{DEFAULT_SPEC, Repo};
@@ -45,18 +46,29 @@ pub struct Status {
 impl Repo {
     /// Reads the working tree.
     pub fn working(&self) -> Result<Working, RepoError> {
-        let pristine = self.pristine_or_empty()?;
-        let index = Index::read(&self.pvr)?;
-        self.working_of(&pristine, &index)
+        self.look(&self.pristine_or_empty()?, &Index::read(&self.pvr)?)
     }
 
-    pub(super) fn working_of(&self, pristine: &State, index: &Index) -> Result<Working, RepoError> {
+    /// Reads the working tree, of what is known to be unchanged only the metadata.
+    fn look(&self, pristine: &State, index: &Index) -> Result<Working, RepoError> {
+        let mut hashes = Hashes::read(&self.pvr, self.hashes);
+        let working = self.working_of(pristine, index, &mut hashes)?;
+        hashes.save(&self.pvr);
+        Ok(working)
+    }
+
+    pub(super) fn working_of(
+        &self,
+        pristine: &State,
+        index: &Index,
+        hashes: &mut Hashes,
+    ) -> Result<Working, RepoError> {
         let mut entries: BTreeMap<String, Value> = BTreeMap::new();
         let (mut untracked, mut warnings) = (Vec::new(), Vec::new());
         for found in walk(&self.root)? {
             let key = found.path.as_deref().and_then(|path| StatePath::parse(path).ok());
             let tracked = key.filter(|key| pristine.get(key.as_str()).is_some() || index.0.contains_key(key));
-            let Some(key) = tracked.filter(|_| found.is_file) else {
+            let (Some(key), Some(metadata)) = (tracked, &found.file) else {
                 untracked.push(found.shown);
                 continue;
             };
@@ -70,7 +82,7 @@ impl Repo {
             };
             let value = match value {
                 Some(value) => value,
-                None => hash_file(&path)?.to_string().into(),
+                None => hashes.of(&key, &path, metadata)?.to_string().into(),
             };
             entries.insert(key.as_str().to_owned(), value);
         }
@@ -84,7 +96,7 @@ impl Repo {
     pub fn status(&self) -> Result<(Status, Vec<String>), RepoError> {
         let pristine = self.pristine()?.ok_or_else(|| RepoError::NotARepo(self.root.clone()))?;
         let index = Index::read(&self.pvr)?;
-        let working = self.working_of(&pristine, &index)?;
+        let working = self.look(&pristine, &index)?;
         let changes = Changes::between(&normal(&pristine)?, &working.state);
         let name = |path: &StatePath| path.as_str().to_owned();
         let spec = pristine.spec().is_none().then(|| document::SPEC_KEY.to_owned());
@@ -100,7 +112,7 @@ impl Repo {
     /// The merge patch from the committed state to the working tree, with what was let pass.
     pub fn diff(&self) -> Result<(Value, Vec<String>), RepoError> {
         let pristine = self.pristine()?.ok_or_else(|| RepoError::NotARepo(self.root.clone()))?;
-        let working = self.working_of(&pristine, &Index::read(&self.pvr)?)?;
+        let working = self.look(&pristine, &Index::read(&self.pvr)?)?;
         Ok((patch::diff(&normal(&pristine)?.to_value(), &working.state.to_value()), working.warnings))
     }
 }

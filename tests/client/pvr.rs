@@ -100,8 +100,11 @@ impl Home {
 
     pub fn command<S: AsRef<OsStr>>(&self, cwd: &Path, args: &[S], env: &[(&str, &str)]) -> Command {
         let mut command = program::command();
-        for name in ["PVR_ACCESSTOKEN", "PVR_CONFIG_DIR", "PVR_OBJECTS_DIR", "PVR_REPO_BASEURL", "PVR_CANONICAL_JSON"] {
-            command.env_remove(name);
+        // Nothing of the tests' own environment, whatever it is set to.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PVR_")) {
+            if name != "PVR_AGENT_BIN" && name != "PVR_ROUNDS" {
+                command.env_remove(name);
+            }
         }
         command.arg("pvr").args(args).current_dir(cwd).env("HOME", self.folder.path().join("home"));
         command.envs(env.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

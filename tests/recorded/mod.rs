@@ -12,6 +12,7 @@
 
 mod differences;
 mod observe;
+pub mod player;
 mod scratch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,19 +80,56 @@ pub fn vectors(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(folder)
 }
 
+/// What else takes part in a step.
+pub trait Around {
+    /// Before the step is run.
+    fn before(&mut self, step: &mut Step);
+    /// A text that names what is elsewhere here, as it would be in the recording.
+    fn recorded(&self, text: &str) -> String {
+        text.to_owned()
+    }
+    /// What it has seen: in the recording, and now.
+    fn after(&mut self, step: &Step) -> (Option<String>, Option<String>);
+}
+
+/// Nothing else.
+struct Alone;
+
+impl Around for Alone {
+    fn before(&mut self, _: &mut Step) {}
+    fn after(&mut self, _: &Step) -> (Option<String>, Option<String>) {
+        (None, None)
+    }
+}
+
 /// Replays a folder. `archive` lists the members of an archive, one line each, as the steps have them.
 pub fn replay(folder: &str, archive: impl Fn(&[u8]) -> Vec<String>) {
+    replay_with(folder, archive, &mut Alone);
+}
+
+/// The same, with somebody else who takes part. What that has seen is the aspect `requests`.
+pub fn replay_with(folder: &str, archive: impl Fn(&[u8]) -> Vec<String>, around: &mut dyn Around) {
     let dir = vectors(folder);
     let text = fs::read_to_string(dir.join("steps.json")).unwrap();
-    let steps: Vec<Step> = serde_json::from_str(&text).unwrap();
+    let mut steps: Vec<Step> = serde_json::from_str(&text).unwrap();
     let scratch = Scratch::new(&dir);
     let mut found = Differences::new();
-    for step in &steps {
+    for step in &mut steps {
         for edit in &step.before {
             scratch.edit(edit);
         }
+        around.before(step);
         let ran = scratch.run(step);
-        let (today, here) = (observe::recorded(step), observe::observed(step, &scratch, ran, &archive));
+        let (mut today, mut here) = (observe::recorded(step), observe::observed(step, &scratch, ran, &archive));
+        for text in here.values_mut() {
+            *text = around.recorded(text);
+        }
+        let (requests_today, requests_here) = around.after(step);
+        today.extend(requests_today.map(|requests| ("requests".to_owned(), requests)));
+        here.extend(requests_here.map(|requests| ("requests".to_owned(), requests)));
+        if today.contains_key("requests") {
+            observe::without_transfers(&mut today, &mut here);
+        }
         let names: BTreeSet<_> = today.keys().chain(here.keys()).collect();
         for name in names {
             let side = |aspects: &BTreeMap<String, String>| aspects.get(name).cloned().unwrap_or_default();

@@ -33,17 +33,6 @@ fn ordered(step: &Step, text: &str) -> String {
     lines.concat()
 }
 
-/// `pvr-clone-0123456789abcdef` without the digits.
-fn nameless(text: &str) -> String {
-    let mut parts = text.split("pvr-clone-");
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        out.push_str("pvr-clone");
-        out.push_str(part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
-    }
-    out
-}
-
 /// `"major":"2026-11-23T03:38:35Z"` without the time.
 fn timeless(text: &str) -> String {
     let mut out = String::new();
@@ -117,9 +106,14 @@ pub fn observed(step: &Step, scratch: &Scratch, ran: Ran, archive: &impl Fn(&[u8
     let text = |bytes: &[u8]| nameless(&timeless(&squeeze(&scratch.recorded(&String::from_utf8_lossy(bytes)))));
     let mut aspects = Aspects::new();
     aspects.insert("rc".to_owned(), ran.rc.map_or("does not end".to_owned(), |rc| rc.to_string()));
+    let said = match step.argv.iter().map(String::as_str).next() {
+        // Grows with every command.
+        Some("help") if text(&ran.stdout).contains("Usage: pvr ") => "⟨help⟩".to_owned(),
+        Some("--version") => text(&ran.stdout).replace(env!("CARGO_PKG_VERSION"), "⟨version⟩"),
+        _ => ordered(step, &text(&ran.stdout)),
+    };
     let archived = step.archives.contains_key("-");
-    let stdout = if archived { String::new() } else { ordered(step, &text(&ran.stdout)) };
-    aspects.insert("stdout".to_owned(), stdout);
+    aspects.insert("stdout".to_owned(), if archived { String::new() } else { said });
     aspects.insert("stderr".to_owned(), ordered(step, &text(&ran.stderr)));
     let cwd = scratch.path(&step.cwd);
     if step.pvr.is_some() {
@@ -148,6 +142,44 @@ pub fn observed(step: &Step, scratch: &Scratch, ran: Ran, archive: &impl Fn(&[u8
         aspects.insert(path.clone(), lines(members));
     }
     aspects
+}
+
+/// Frames of progress bars go, and the lines that stand for them without a terminal. Where a transfer fails, how far the
+/// others have got is chance: then all about single objects goes.
+pub fn without_transfers(today: &mut Aspects, here: &mut Aspects) {
+    let failed = today["rc"] != "0" || here["rc"] != "0";
+    for aspects in [today, here] {
+        let keep = |aspect: &str, line: &str| match aspect {
+            // Which object an answer was about that is shown whole.
+            "stdout" | "stderr" if failed && line.starts_with("\t{\\\"id\\\"") => false,
+            "stdout" => !line.is_empty() && !line.ends_with(" [OK]") && !line.ends_with(" [ERROR]"),
+            "stderr" => {
+                !failed || !(line.starts_with("Posting object info") || line.starts_with("Getting object info"))
+            }
+            "requests" => {
+                let target = line.split(' ').nth(1).unwrap_or_default();
+                !failed || !["/objects", "/up/", "/dl/"].iter().any(|part| target.contains(part))
+            }
+            _ => true,
+        };
+        for aspect in ["stdout", "stderr", "requests"] {
+            let text = aspects.entry(aspect.to_owned()).or_default();
+            let kept: String = text.split_inclusive('\n').filter(|line| keep(aspect, line.trim_end())).collect();
+            *text = nameless(&kept);
+        }
+    }
+}
+
+/// The folder of a clone in the making has a random name.
+fn nameless(text: &str) -> String {
+    let mut parts = text.split("pvr-clone-");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str("pvr-clone-⟨name⟩");
+        // What has been done once stays as it is.
+        out.push_str(part.trim_start_matches("⟨name⟩").trim_start_matches(|c: char| c.is_ascii_hexdigit()));
+    }
+    out
 }
 
 /// Everything below a folder, as the recordings list it.
@@ -183,7 +215,7 @@ fn tree(root: &Path) -> Vec<String> {
 fn what_may_differ_is_taken_out() {
     assert_eq!(timeless("{\"major\":\"2026Z\"} {\"major\": \"x\"}"), "{\"major\":\"⟨time⟩\"} {\"major\": \"⟨time⟩\"}");
     assert_eq!(timeless("\"major\":1"), "\"major\":1");
-    assert_eq!(nameless("a pvr-clone-01af /x"), "a pvr-clone /x");
+    assert_eq!(nameless("a pvr-clone-01af /x"), "a pvr-clone-⟨name⟩ /x");
     let sha = "a".repeat(64);
     assert_eq!(comparable(&format!("f 0644 links=1 size=2 {sha} .pvr/json")).unwrap(), "f 0644 links=1 .pvr/json");
     assert_eq!(comparable(&format!("f 0644 links=1 size=2 {sha} .pvr/lock")), None);

@@ -19,8 +19,8 @@ const BASEURL: &str = "https://api.pantahub.com";
 
 /// The API of the hub.
 pub(super) fn baseurl(flag: Option<&str>) -> Result<Url, Failure> {
-    let given = flag.map(str::to_owned).filter(|given| !given.is_empty()).or_else(|| variable("PVR_BASEURL"));
-    Url::parse(given.as_deref().unwrap_or(BASEURL)).map_err(|error| Failure::plain(format!("baseurl: {error}")))
+    let given = flag.filter(|given| !given.is_empty());
+    Url::parse(given.unwrap_or(BASEURL)).map_err(|error| Failure::plain(format!("baseurl: {error}")))
 }
 
 /// How commands get in. `named` is a server that the user has named for a login.
@@ -31,10 +31,10 @@ pub(super) fn access(
     repo_baseurl: &Url,
     named: Option<&Url>,
 ) -> Result<Access, Failure> {
-    let token = token.map(str::to_owned).filter(|given| !given.is_empty()).or_else(|| variable("PVR_ACCESSTOKEN"));
+    let token = token.filter(|given| !given.is_empty());
     let token = token
         .map(|token| {
-            AccessToken::parse(&token)
+            AccessToken::parse(token)
                 .ok_or_else(|| Failure::plain("the access token has characters that cannot be sent"))
         })
         .transpose()?;

@@ -1,6 +1,6 @@
 //! `pvr add`.
 
-use super::context::{Context, switch};
+use super::context::Context;
 use super::failure::Failure;
 use crate::repo::AddAs;
 
@@ -15,6 +15,6 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let add_as = if args.raw || switch("PVR_ADD_RAW")? { AddAs::Object } else { AddAs::Inline };
+    let add_as = if args.raw { AddAs::Object } else { AddAs::Inline };
     context.repo().add(&args.patterns, add_as).map_err(|error| Failure::coded(3, error))
 }

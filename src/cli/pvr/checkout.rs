@@ -1,13 +1,13 @@
 //! `pvr checkout`, also `reset`.
 
-use super::context::{Context, switch};
+use super::context::Context;
 use super::failure::Failure;
 use crate::repo::CheckoutAs;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Hardlink the pool's objects instead of copying them; JSON files in canonical form
-    #[arg(long)]
+    #[arg(long, alias = "hl")]
     hardlink: bool,
     /// JSON files in canonical form [env: PVR_CANONICAL_JSON]
     #[arg(short, long)]
@@ -19,7 +19,7 @@ pub(super) struct Args {
 pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let checkout_as = if args.hardlink {
         CheckoutAs::Hardlink
-    } else if args.canonical || switch("PVR_CANONICAL_JSON")? {
+    } else if args.canonical {
         CheckoutAs::Canonical
     } else {
         CheckoutAs::Pretty

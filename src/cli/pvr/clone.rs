@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::context::{Context, clean, switch};
+use super::context::{Context, clean};
 use super::failure::Failure;
 use super::show;
 use crate::repo::{self, CheckoutAs, DEFAULT_SPEC, How, Place, Reference, RepoError, Run, Step};
@@ -37,8 +37,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     };
     let target = clean(&context.cwd.join(target));
     let pool = context.pool(args.objects.as_deref())?;
-    let canonical = args.canonical || switch("PVR_CANONICAL_JSON")?;
-    let checkout_as = if canonical { CheckoutAs::Canonical } else { CheckoutAs::Pretty };
+    let checkout_as = if args.canonical { CheckoutAs::Canonical } else { CheckoutAs::Pretty };
     let fill = |repo: &repo::Repo| {
         context.get(repo, &reference, How::Replace, Run::Really).map(drop).map_err(|error| Failed(7, error))
     };

@@ -6,6 +6,7 @@
 //! | `--repo-baseurl` | `PVR_REPO_BASEURL` | `https://pvr.pantahub.com` |
 //! | `--access-token`, `--baseurl` | | see `access.rs` |
 //! | `--cacert` | `PVR_CACERT`, `SSL_CERT_FILE` | the authorities that are built in |
+//! | `--no-index` | `PVR_NO_INDEX` | no |
 //! | `--insecure` | `PVR_INSECURE` | no |
 //! | `--http-proxy` | `PVR_HTTP_PROXY` | `system`: `http_proxy`, `https_proxy`, `no_proxy` |
 //! | `--debug` | `PVR_DEBUG` | no |
@@ -36,7 +37,8 @@ const REPO_BASEURL: &str = "https://pvr.pantahub.com";
 pub(super) struct Context {
     /// The current folder: the only one that can be a repository.
     pub(super) cwd: PathBuf,
-    config_dir: PathBuf,
+    /// The folder of what all repositories share.
+    pub(super) config_dir: PathBuf,
     repo_baseurl: Url,
     /// The API of the hub.
     pub(super) baseurl: Url,
@@ -44,13 +46,15 @@ pub(super) struct Context {
     pub(super) access: Access,
     pub(super) client: Client,
     pub(super) limits: JsonLimits,
+    no_index: bool,
 }
 
 impl Context {
     pub(super) fn new(globals: &Globals) -> Result<Self, Failure> {
         let cwd = crate::repo::current_folder().map_err(|error| Failure::coded(1, error))?;
-        let given = |flag: &Option<String>, name| flag.clone().filter(|f| !f.is_empty()).or_else(|| variable(name));
-        let config_dir = match given(&globals.config_dir, "PVR_CONFIG_DIR") {
+        // What a variable says is in the flags already: see `grammar`.
+        let given = |flag: &Option<String>| flag.clone().filter(|text| !text.is_empty());
+        let config_dir = match given(&globals.config_dir) {
             Some(folder) => cwd.join(folder),
             None => env::home_dir()
                 .filter(|home| !home.as_os_str().is_empty())
@@ -60,7 +64,7 @@ impl Context {
         DirBuilder::new().recursive(true).mode(0o700).create(&config_dir).map_err(|error| {
             Failure::coded(4, format!("failed to create {}: {error}", crate::repo::shown(&config_dir)))
         })?;
-        let base = given(&globals.repo_baseurl, "PVR_REPO_BASEURL").unwrap_or_else(|| REPO_BASEURL.to_owned());
+        let base = given(&globals.repo_baseurl).unwrap_or_else(|| REPO_BASEURL.to_owned());
         let repo_baseurl = Url::parse(&base).map_err(|error| Failure::plain(format!("repo-baseurl: {error}")))?;
         let baseurl = access::baseurl(globals.baseurl.as_deref())?;
         let token = globals.access_token.clone();
@@ -72,14 +76,14 @@ impl Context {
                 seconds.ok_or_else(|| Failure::plain("PVR_HTTP_TIMEOUT is not a number of seconds from 1 to 86400"))?;
             patience.idle = Duration::from_secs(seconds);
         }
-        let cacert = given(&globals.cacert, "PVR_CACERT").or_else(|| variable("SSL_CERT_FILE"));
+        let cacert = given(&globals.cacert).or_else(|| variable("SSL_CERT_FILE"));
         let trust = match cacert {
-            _ if globals.insecure || switch("PVR_INSECURE")? => Trust::Anyone,
+            _ if globals.insecure => Trust::Anyone,
             Some(file) => Trust::File(cwd.join(file)),
             None => Trust::BuiltIn,
         };
         let limits = crate::cli::limits::json().map_err(Failure::plain)?;
-        let proxy = given(&globals.http_proxy, "PVR_HTTP_PROXY");
+        let proxy = given(&globals.http_proxy);
         let proxies = match proxy.as_deref() {
             None | Some("system") => Proxies::system(|name| env::var(name).ok()),
             Some("no") => Ok(Proxies::none()),
@@ -87,20 +91,21 @@ impl Context {
         };
         let proxies = proxies.map_err(|error| Failure::plain(format!("http-proxy not a valid url\n{error}")))?;
         let mut client = Client::new(patience, trust).through(proxies);
-        if globals.debug || switch("PVR_DEBUG")? {
+        if globals.debug {
             client = client.traced(Arc::new(show::tell));
         }
-        Ok(Self { cwd, config_dir, repo_baseurl, baseurl, token, access, client, limits })
+        Ok(Self { cwd, config_dir, repo_baseurl, baseurl, token, access, client, limits, no_index: globals.no_index })
     }
 
     /// The repository in the current folder, whether or not there is one.
     pub(super) fn repo(&self) -> Repo {
-        Repo::at(&self.cwd).with_json_limits(self.limits)
+        let repo = Repo::at(&self.cwd).with_json_limits(self.limits);
+        if self.no_index { repo.without_index() } else { repo }
     }
 
-    /// The pool for a new repository: the flag, `PVR_OBJECTS_DIR`, `objects` in the config folder; absolute.
+    /// The pool for a new repository: what is given, or `objects` in the config folder; absolute.
     pub(super) fn pool(&self, flag: Option<&str>) -> Result<String, Failure> {
-        let given = flag.map(str::to_owned).or_else(|| variable("PVR_OBJECTS_DIR")).filter(|given| !given.is_empty());
+        let given = flag.filter(|given| !given.is_empty());
         let path = given.map_or_else(|| self.config_dir.join("objects"), |given| self.cwd.join(given));
         let path = clean(&path);
         path.into_os_string()
@@ -185,17 +190,6 @@ impl Context {
 /// An environment variable that holds something.
 pub(super) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// A switch from the environment, in the spellings of today's program.
-pub(super) fn switch(name: &str) -> Result<bool, Failure> {
-    match variable(name).as_deref() {
-        None | Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(false),
-        Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(true),
-        Some(other) => {
-            Err(Failure::plain(format!("could not parse {} as bool value of {name}", crate::state::escape(other))))
-        }
-    }
 }
 
 /// The same path without `.` and `..`, by its text alone.

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::context::Context;
 use super::failure::Failure;
 use super::show;
+use crate::net::Url;
 use crate::repo::{Place, Source};
 use crate::state::canonical::to_canonical;
 use crate::state::pretty::{Style, pretty};
@@ -26,11 +27,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         _ => Place::Local(context.cwd.join(".pvr")),
     };
     let local = |path: &Path| Source::Local(path).state(&context.limits);
+    let remote = |url: &Url| context.discover(url).and_then(|remote| Source::Remote(&remote).state(&context.limits));
     let state = match &place {
-        Place::Local(path) => local(path),
-        Place::Remote(url) => context.discover(url).and_then(|remote| Source::Remote(&remote).state(&context.limits)),
+        Place::Local(path) => local(path).map_err(Failure::plain),
+        Place::Remote(url) => remote(url).map_err(|error| Failure::coded(1, error)),
     };
-    let value = state.map_err(Failure::plain)?.to_value();
+    let value = state?.to_value();
     let text = if args.canonical { to_canonical(&value) } else { pretty(&value, Style::TABS_HTML) };
     show::print(&format!("{}\n", text.map_err(Failure::plain)?))
 }

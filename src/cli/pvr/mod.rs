@@ -8,6 +8,7 @@ mod add;
 mod checkout;
 mod clone;
 mod commit;
+mod completion;
 mod context;
 mod deploy;
 mod diff;
@@ -16,6 +17,7 @@ mod failure;
 mod fastcopy;
 mod fsck;
 mod get;
+mod global_config;
 mod grammar;
 mod import;
 mod init;
@@ -29,28 +31,24 @@ mod put;
 mod putobjects;
 mod remoteinfo;
 mod report;
+mod self_upgrade;
 mod show;
 mod status;
+mod version;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use self::context::Context;
 use self::failure::Failure;
+use self::grammar::{Asked, Wrong};
 use crate::state::escape;
 
 /// Options that stand before the command.
 #[derive(Debug, Parser)]
-#[command(
-    name = "pvr",
-    about = "Repositories of Pantavisor states",
-    disable_version_flag = true,
-    infer_long_args = false,
-    subcommand_required = false
-)]
+#[command(name = "pvr", about = "Repositories of Pantavisor states", disable_version_flag = true)]
 struct Pvr {
     #[command(flatten)]
     globals: Globals,
@@ -80,6 +78,9 @@ struct Globals {
     /// Talk to any https server, whatever its certificate says [env: PVR_INSECURE]
     #[arg(short, long)]
     insecure: bool,
+    /// Read every file again, also those that have not changed since [env: PVR_NO_INDEX]
+    #[arg(long)]
+    no_index: bool,
     /// Proxy for all requests; "system" takes http_proxy, https_proxy and no_proxy, "no" none [env: PVR_HTTP_PROXY]
     #[arg(long, value_name = "URL")]
     http_proxy: Option<String>,
@@ -160,22 +161,52 @@ enum Command {
     /// Make a repository out of what a device runs, or of another repository
     #[command(alias = "c")]
     Clone(clone::Args),
+    /// Print or set what all repositories share
+    GlobalConfig(global_config::Args),
+    /// Print a script that completes commands and flags in a shell
+    #[command(alias = "com")]
+    Completion(completion::Args),
+    /// Say how to upgrade
+    SelfUpgrade(self_upgrade::Args),
+    /// Print the version
+    Version(version::Args),
 }
 
 /// Runs `pvr` with these arguments (without the program's own name).
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let args = std::iter::once(OsString::from("pvr")).chain(grammar::rewrite(args));
-    let parsed = match Pvr::try_parse_from(args) {
-        Ok(parsed) => parsed,
-        Err(error) => return usage(&error),
-    };
-    if parsed.globals.version {
-        return end(show::print(&format!("pvr version {}\n", env!("CARGO_PKG_VERSION"))));
+    let args = std::iter::once(OsString::from("pvr")).chain(args);
+    let root = Pvr::command();
+    match grammar::read(&root, args, &|name| std::env::var_os(name)) {
+        Ok(Asked::Run(words)) => match Pvr::try_parse_from(words) {
+            Ok(Pvr { globals, command: Some(command) }) => {
+                end(Context::new(&globals).and_then(|context| dispatch(&context, command)))
+            }
+            Ok(_) => end(show::print(&help(&[]))),
+            Err(error) => usage(&error),
+        },
+        Ok(Asked::Help(path)) => end(show::print(&help(&path))),
+        Ok(Asked::Version) => end(version::run()),
+        Ok(Asked::Complete(words)) => {
+            let words = grammar::completions(&root, &words);
+            end(show::print(&words.iter().map(|word| format!("{word}\n")).collect::<String>()))
+        }
+        Err(Wrong::Usage { path, text }) => {
+            let text = escape(&text);
+            let said = format!("Incorrect Usage: {text}\n\n{}", help(&path));
+            end(show::print(&said).and(Err(Failure::plain(text))))
+        }
+        Err(Wrong::Topic(name)) => end(Err(Failure::coded(3, format!("No help topic for '{}'", escape(&name))))),
+        Err(Wrong::Variable(text)) => end(Err(Failure::plain(escape(&text)))),
     }
-    let Some(command) = parsed.command else {
-        return end(show::print(&Pvr::command().render_help().to_string()));
-    };
-    end(Context::new(&parsed.globals).and_then(|context| dispatch(&context, command)))
+}
+
+/// Help for the command at the end of `path`.
+fn help(path: &[String]) -> String {
+    let mut root = Pvr::command();
+    root.build();
+    // The path was found in the same tree.
+    let command = path.iter().try_fold(&root, |command, name| command.find_subcommand(name));
+    command.cloned().unwrap_or_default().render_help().to_string()
 }
 
 fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
@@ -204,6 +235,10 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Checkout(args) => checkout::run(context, &args),
         Command::Deploy(args) => deploy::run(context, &args),
         Command::Clone(args) => clone::run(context, &args),
+        Command::GlobalConfig(args) => global_config::run(context, &args),
+        Command::Completion(args) => completion::run(&args),
+        Command::SelfUpgrade(_) => self_upgrade::run(),
+        Command::Version(_) => version::run(),
     }
 }
 
@@ -214,21 +249,9 @@ fn end(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
-/// Usage errors as today: 3 for a command that there is not, 1 for the rest; help is no error.
+/// What the grammar lets pass and clap does not: a flag that must be there, a value that is none.
 fn usage(error: &clap::Error) -> ExitCode {
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => end(show::print(&error.render().to_string())),
-        ErrorKind::InvalidSubcommand => {
-            let name = match error.get(clap::error::ContextKind::InvalidSubcommand) {
-                Some(clap::error::ContextValue::String(name)) => name.as_str(),
-                _ => "",
-            };
-            Failure::coded(3, format!("No help topic for '{}'", escape(name))).report()
-        }
-        _ => {
-            let text = error.render().to_string();
-            let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
-            Failure::plain(text.lines().map(escape).collect::<Vec<_>>().join("\n")).report()
-        }
-    }
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+    Failure::plain(text.lines().map(escape).collect::<Vec<_>>().join("\n")).report()
 }
