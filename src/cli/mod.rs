@@ -7,6 +7,7 @@ mod announcement;
 pub mod fsck;
 pub mod gc;
 mod limits;
+pub mod pvcontrol;
 pub mod pvr;
 pub mod serve;
 
@@ -30,6 +31,13 @@ enum Command {
     Fsck(fsck::Args),
     Gc(gc::Args),
     Serve(serve::Args),
+    /// The pvcontrol command line: Pantavisor's control socket
+    #[command(disable_help_flag = true)]
+    Pvcontrol {
+        /// What pvcontrol is given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// The pvr command line: repositories, deploys, posts
     #[command(disable_help_flag = true)]
     Pvr {
@@ -45,6 +53,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Cli { command: Command::Fsck(args) }) => fsck::run(args),
         Ok(Cli { command: Command::Gc(args) }) => gc::run(args),
         Ok(Cli { command: Command::Serve(args) }) => serve::run(args),
+        Ok(Cli { command: Command::Pvcontrol { args } }) => return pvcontrol::run(args.into_iter()),
         Ok(Cli { command: Command::Pvr { args } }) => return pvr::run(args.into_iter()),
         Err(error) => {
             // To a closed pipe or a full disk: there is nobody left to tell.

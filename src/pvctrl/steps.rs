@@ -64,6 +64,28 @@ impl Control {
         Ok(())
     }
 
+    /// The same, unless the revision that has the name runs, ran well, or is under way.
+    pub fn replace_step(&self, revision: &Revision, state: &[u8]) -> Result<(), ControlError> {
+        use crate::state::Status::{Error, New, WontGo};
+        let in_use = match self.progress(&StepName::from(revision)) {
+            Ok(progress) => !matches!(progress.status, New | WontGo | Error),
+            Err(ControlError::NotFound { .. }) => false,
+            // What a power cut left of a progress. Of the running revision, the device says so itself.
+            Err(ControlError::BadAnswer(_)) => self.running_revision()?.as_deref() == Some(&*revision.to_string()),
+            Err(error) => return Err(error),
+        };
+        if in_use {
+            return Err(ControlError::InUse(revision.to_string()));
+        }
+        self.put_step(revision, state)
+    }
+
+    /// The name of the running revision, where the device says it.
+    pub fn running_revision(&self) -> Result<Option<String>, ControlError> {
+        let meta = self.metadata(super::Meta::Device)?;
+        Ok(meta.get("pantavisor.revision").and_then(Value::as_str).map(str::to_owned))
+    }
+
     /// What became of a revision.
     pub fn progress(&self, name: &StepName) -> Result<Progress, ControlError> {
         let body = self.get(&format!("/steps/{name}/progress"), MAX_LIST)?;
