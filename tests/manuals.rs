@@ -1,5 +1,6 @@
 //! What the shells and `man` make of the scripts and pages that the program prints. The shells themselves are asked, and
 //! somebody types.
+#![allow(clippy::duplicate_mod)] // both kinds of helpers bring along how the program is found
 
 mod black_box;
 #[path = "client/pvr.rs"]
