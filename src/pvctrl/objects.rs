@@ -26,22 +26,28 @@ pub struct ObjectBody {
     hasher: Option<Hasher>,
 }
 
-impl Control {
-    /// All objects. Files whose name is no sha256 are passed over.
-    pub fn objects(&self) -> Result<Vec<ListedObject>, ControlError> {
+impl ListedObject {
+    /// Reads a list as the daemon writes it. Names that are no sha256 are passed over.
+    pub fn parse_list(body: &[u8]) -> Result<Vec<Self>, ControlError> {
         #[derive(serde::Deserialize)]
         struct Item {
             sha256: String,
             size: String,
         }
-        let body = self.get("/objects", MAX_LIST)?;
-        let items: Vec<Item> = serde_json::from_slice(&body).map_err(|e| ControlError::BadAnswer(e.to_string()))?;
+        let items: Vec<Item> = serde_json::from_slice(body).map_err(|e| ControlError::BadAnswer(e.to_string()))?;
         let listed = |item: Item| {
             let id = ObjectId::parse(&item.sha256).ok()?;
             let size = item.size.parse().map_err(|_| ControlError::BadAnswer(format!("the size of object {id}")));
-            Some(size.map(|size| ListedObject { id, size }))
+            Some(size.map(|size| Self { id, size }))
         };
         items.into_iter().filter_map(listed).collect()
+    }
+}
+
+impl Control {
+    /// All objects. Files whose name is no sha256 are passed over.
+    pub fn objects(&self) -> Result<Vec<ListedObject>, ControlError> {
+        ListedObject::parse_list(&self.get("/objects", MAX_LIST)?)
     }
 
     /// The size of one object, if it is there.

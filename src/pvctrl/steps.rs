@@ -18,10 +18,10 @@ pub struct ListedStep {
     pub progress: Option<Progress>,
 }
 
-impl Control {
-    /// All revisions.
-    pub fn steps(&self) -> Result<Vec<ListedStep>, ControlError> {
-        let list = super::call::json(&self.get("/steps", MAX_LIST)?)?;
+impl ListedStep {
+    /// Reads a list as the daemon writes it.
+    pub fn parse_list(body: &[u8]) -> Result<Vec<Self>, ControlError> {
+        let list = super::call::json(body)?;
         let Value::Array(items) = list else {
             return Err(ControlError::BadAnswer("the list of revisions is no list".to_owned()));
         };
@@ -32,9 +32,16 @@ impl Control {
                 return Err(ControlError::BadAnswer("a revision without a name".to_owned()));
             }
             let progress = item.get("progress").and_then(|value| Progress::parse(value.to_string().as_bytes()));
-            Ok(ListedStep { name, date: text("date"), commit_message: text("commitmsg"), progress })
+            Ok(Self { name, date: text("date"), commit_message: text("commitmsg"), progress })
         };
         items.into_iter().map(step).collect()
+    }
+}
+
+impl Control {
+    /// All revisions.
+    pub fn steps(&self) -> Result<Vec<ListedStep>, ControlError> {
+        ListedStep::parse_list(&self.get("/steps", MAX_LIST)?)
     }
 
     /// The state of a revision, byte for byte, of at most `limit` bytes.
