@@ -75,7 +75,7 @@ fn exchange(socket: &Path, request: &[u8], transcript: &Transcript, wanted: &dyn
 }
 
 /// The body of the first answer to a request, as recorded.
-pub fn body_of<'a>(all: &'a [Transcript], step: &str, stand: &Stand) -> String {
+pub fn body_of(all: &[Transcript], step: &str, stand: &Stand) -> String {
     let transcript = all.iter().find(|transcript| transcript.step == step).unwrap();
     stand.response(transcript).split_once("\r\n\r\n").unwrap().1.to_owned()
 }
