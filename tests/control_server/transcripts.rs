@@ -26,6 +26,11 @@ impl Transcript {
         self.step[..3].parse().unwrap()
     }
 
+    /// Whether the answer tells the machine that it was recorded on.
+    pub fn says_what_the_machine_is(&self) -> bool {
+        self.response.contains("\"sysinfo\"")
+    }
+
     pub fn name(&self) -> String {
         format!("{}/{}", self.group, self.step)
     }
