@@ -249,6 +249,37 @@ fn a_proxy_is_asked_and_traces_hold_no_secrets() {
     home.pvr("", &["--http-proxy", "https://x", "status"]).code(1).says("ERROR: http-proxy not a valid url\n");
 }
 
+/// It was refused as a password in a URL.
+#[test]
+fn a_password_of_a_proxy_goes_to_the_proxy_and_to_nobody_else() {
+    let coded = "Basic dTpwQHNz";
+    let is_right = move |request: &server::Request| request.header("proxy-authorization") == Some(coded);
+    let proxy = Server::start(move |request| match request.method.as_str() {
+        _ if !is_right(request) => Reply::json(407, "{}"),
+        "CONNECT" => Reply::Raw(b"HTTP/1.1 200 OK\r\n\r\n".to_vec()),
+        _ => Reply::json(200, "{\"json-get-url\":\"/j\",\"objects-endpoint\":\"/o\",\"post-url\":\"/p\"}"),
+    });
+    let home = Home::new();
+    let address = format!("http://u:p%40ss@{}", proxy.address);
+    for env in [("PVR_HTTP_PROXY", address.as_str()), ("http_proxy", address.as_str())] {
+        let ran = home.run("", &["--debug", "remoteinfo", "http://nowhere.example/r"], &[env]).code(0);
+        assert!(!ran.err.contains("dTpw") && !ran.err.contains("p@ss") && !ran.err.contains("p%40ss"), "{ran:?}");
+    }
+    home.run("", &["--http-proxy", &proxy.address.to_string(), "remoteinfo", "http://nowhere.example/r"], &[])
+        .code(1)
+        .says("407");
+    if pvr::has_tls() {
+        // The tunnel is opened, and then there is nobody who speaks TLS.
+        let before = proxy.requests().len();
+        home.run("", &["remoteinfo", "https://nowhere.example/r"], &[("https_proxy", address.as_str())]).code(1);
+        assert!(proxy.requests()[before..].iter().all(|request| request.method == "CONNECT" && is_right(request)));
+        assert!(proxy.requests().len() > before);
+    }
+    let device = Device::plain(&[]);
+    home.run("", &["remoteinfo", &device.reference()], &[("http_proxy", address.as_str())]).code(0);
+    assert!(device.server.requests().iter().all(|request| request.header("proxy-authorization").is_none()));
+}
+
 #[test]
 fn put_replaces_the_state_there_or_in_another_repository() {
     let device = Device::new(&[], |request, holds| {
