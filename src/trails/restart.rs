@@ -55,7 +55,7 @@ impl Restart {
                 continue;
             }
             if first == "bsp" || WHOLE.contains(&key) {
-                yes.insert(format!("{} changes", if first == "bsp" { "bsp" } else { first }));
+                yes.insert(format!("{first} changes"));
                 continue;
             }
             let container = match (first, rest.split_once('/')) {
@@ -63,20 +63,19 @@ impl Restart {
                 _ => first,
             };
             let shown = crate::state::escape(container);
-            match (policy(before, container), policy(after, container)) {
-                (None, None) => drop(unknown.insert(format!("{} belongs to no container", crate::state::escape(key)))),
-                (Some(Policy::System), None) => drop(yes.insert(format!("{shown}, which is of the system, goes"))),
+            let (known, why) = match (policy(before, container), policy(after, container)) {
+                (Some(Policy::Container) | None, Some(Policy::Container)) | (Some(Policy::Container), None) => continue,
+                (Some(Policy::System), None) => (true, format!("{shown}, which is of the system, goes")),
                 (Some(Policy::System), _) | (Some(_), Some(Policy::System)) => {
-                    yes.insert(format!("{shown}, which is of the system, changes"));
+                    (true, format!("{shown}, which is of the system, changes"))
                 }
-                (None, Some(Policy::System)) => {
-                    drop(unknown.insert(format!("{shown}, which is of the system, is new")))
-                }
+                (None, Some(Policy::System)) => (false, format!("{shown}, which is of the system, is new")),
+                (None, None) => (false, format!("{} belongs to no container", crate::state::escape(key))),
                 (Some(Policy::Unknown), _) | (_, Some(Policy::Unknown)) => {
-                    unknown.insert(format!("{shown} has no restart_policy, and no group that has one"));
+                    (false, format!("{shown} has no restart_policy, and no group that has one"))
                 }
-                (Some(Policy::Container) | None, Some(Policy::Container)) | (Some(Policy::Container), None) => {}
-            }
+            };
+            if known { &mut yes } else { &mut unknown }.insert(why);
         }
         let needed = match (yes.is_empty(), unknown.is_empty()) {
             (false, _) => Some(true),
