@@ -288,7 +288,10 @@ fn the_sequence_of_a_yocto_build() {
     home.pvr("s/trails/0", &["add"]).code(0);
     home.pvr("s/trails/0", &["commit"]).code(0);
     let target = home.at("s/trails/0");
-    home.pvr("", &["deploy", target.to_str().unwrap(), "bsp.tgz", "app.tar#app", "config.d"]).code(0);
+    // As the classes call it, with settings of the build's own.
+    let settings = home.at("settings");
+    let env = [("PVR_CONFIG_DIR", settings.to_str().unwrap()), ("PVR_DISABLE_SELF_UPGRADE", "true")];
+    home.run("", &["deploy", target.to_str().unwrap(), "bsp.tgz", "app.tar#app", "config.d"], &env).code(0);
 
     let state = home.read("s/trails/0/.pvr/json");
     for part in [

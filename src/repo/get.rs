@@ -1,4 +1,5 @@
-//! `get` and `merge`: the committed state, or parts of it, come from somewhere else. The working tree stays as it is.
+//! `get` and `merge`: the committed state, or parts of it, come from somewhere else. The working tree stays as it is, and
+//! what the committed state was is kept in `.pvr/replaced` where anything of it goes.
 
 use std::path::PathBuf;
 
@@ -69,7 +70,7 @@ impl Repo {
         };
         let changes = between(&before, &state)?;
         if let Some(lock) = &lock {
-            self.write_pristine(&state, lock)?;
+            self.replace_pristine(&before, &state, &changes, lock)?;
             let mut config = self.config()?;
             let is_remote = matches!(source, Source::Remote(_));
             config.default_get_url = uri.to_owned();

@@ -38,9 +38,10 @@ impl Repo {
         let wanted: Vec<(&StatePath, &ObjectId)> = opened.state.objects().collect();
         let fetched = opened.fetch(store, &wanted, run, &Silent, &mut |_, _| {})?;
         let lock = self.lock_for(run)?;
-        let changes = between(&self.pristine_or_empty()?, &opened.state)?;
+        let before = self.pristine_or_empty()?;
+        let changes = between(&before, &opened.state)?;
         if let Some(lock) = &lock {
-            self.write_pristine(&opened.state, lock)?;
+            self.replace_pristine(&before, &opened.state, &changes, lock)?;
         }
         Ok(Imported { fetched, changes, pool: store.objects().to_owned() })
     }

@@ -6,6 +6,7 @@
 //! .pvr/new         what was added since: index.rs
 //! .pvr/index       what files held when they were last read: hashes.rs
 //! .pvr/commitmsg   message of the last commit
+//! .pvr/replaced    the committed state that a get or an import has replaced last, canonical
 //! .pvr/objects/    the pool, where the config names no other
 //! .pvr/lock, tmp/  see files.rs
 //! <pool>/<sha256>  objects, with <pool>/.pvr-agent as working folder: crate::store
@@ -201,6 +202,14 @@ impl Repo {
             return Err(RepoError::Unreadable { source });
         }
         lock.replace(&path, text.as_bytes(), 0o644)
+    }
+
+    /// Replaces the committed state by one from elsewhere. What is lost of it that way is kept: nobody may have posted it.
+    fn replace_pristine(&self, before: &State, state: &State, changes: &Status, lock: &Lock) -> Result<(), RepoError> {
+        if !changes.removed.is_empty() || !changes.changed.is_empty() {
+            lock.replace(&self.pvr.join("replaced"), before.to_canonical()?.as_bytes(), 0o644)?;
+        }
+        self.write_pristine(state, lock)
     }
 
     fn lock(&self) -> Result<Lock, RepoError> {
