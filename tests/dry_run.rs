@@ -151,6 +151,11 @@ fn status_diff_export_and_clone_as_documents() {
         assert_eq!(cloned["state"]["added"], json!(["kept", "new", "x.json"]));
     }
     let device = Device::plain(&[("x", b"abc")]);
+    let failed = home.pvr("r", &["post", "--json", "127.0.0.1:1"]).code(3);
+    assert_eq!(failed.out, "", "no document, and nothing else in its place");
+    // This one does not tell sizes; ours does.
+    let got = document(&home.pvr("r", &["get", "--dry-run", "--json", &device.reference()]).code(0));
+    assert_eq!((&got["objects"]["added"], &got["objects"]["bytes"]), (&json!([sha(b"abc")]), &json!(null)));
     let cloned = document(&home.pvr("", &["clone", "--json", &device.reference(), "e"]).code(0));
     assert_eq!((&cloned["objects"]["added"], &cloned["objects"]["bytes"]), (&json!([sha(b"abc")]), &json!(3)));
 }
@@ -203,6 +208,11 @@ fn a_post_says_what_would_travel_whether_the_device_reboots_and_whether_it_fits(
     ] {
         assert!(said.out.contains(line), "{line}: {said:?}");
     }
+    fs::create_dir(home.at("fresh")).unwrap();
+    home.pvr("fresh", &["init", "-o", "pool"]).code(0);
+    let got = document(&home.pvr("fresh", &["get", "--dry-run", "--json", &server.base]).code(0));
+    assert_eq!(got["objects"]["bytes"], 20_000 + 9);
+    assert!(!home.at("fresh/pool").exists());
     let posted = document(&home.pvr("r", &["post", "--json"]).code(0));
     assert_eq!(posted["objects"], app["objects"], "what was said is what was sent");
     assert!(posted["rev"].as_str().unwrap().starts_with("locals/pvr-"), "{posted}");

@@ -41,6 +41,18 @@ impl Remote {
         self.objects.lacks(ids)
     }
 
+    /// The bytes of these objects together, where the endpoint tells them all. One that it lacks is an error.
+    pub fn bytes(&self, ids: impl IntoIterator<Item = ObjectId>) -> Result<Option<u64>, RemoteError> {
+        let sum = Mutex::new(Some(0_u64));
+        each(THREADS, ids.into_iter().collect(), |id, _| -> Result<(), RemoteError> {
+            let size = self.object_record(&id)?.size;
+            let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+            *sum = sum.zip(size).map(|(sum, size)| sum.saturating_add(size));
+            Ok(())
+        })?;
+        Ok(sum.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// How much room the device has, where it says so.
     pub fn disk(&self) -> Result<Option<Disk>, RemoteError> {
         disk(&self.session, &self.base.with_appended("status"))

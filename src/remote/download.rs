@@ -28,7 +28,7 @@ const SUBSTANTIAL: u64 = 64 * 1024;
 /// What it takes to get one object.
 pub(super) struct Source {
     url: Url,
-    size: Option<u64>,
+    pub(super) size: Option<u64>,
 }
 
 impl Remote {

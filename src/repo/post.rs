@@ -49,8 +49,26 @@ pub struct Plan {
     pub restart: Restart,
     /// Its disk, where it tells.
     pub disk: Option<Disk>,
-    /// What the revision would take of that: objects, and a block for each file of JSON and each folder.
-    pub room: u64,
+    /// What the revision would take of that.
+    pub room: Room,
+}
+
+/// What a revision takes on a disk, in bytes of whole blocks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Objects that would travel.
+    pub objects: u64,
+    /// Copies of objects, which are mounted for writing.
+    pub copies: u64,
+    /// JSON and folders.
+    pub files: u64,
+}
+
+impl Room {
+    /// All of it.
+    pub fn sum(&self) -> u64 {
+        self.objects.saturating_add(self.copies).saturating_add(self.files)
+    }
 }
 
 /// What is usual; endpoints do not tell theirs.
@@ -65,9 +83,11 @@ impl Plan {
     /// Whether the disk can hold it; none where the endpoint does not tell.
     pub fn fits(&self) -> Option<bool> {
         let Disk { free, reserved, .. } = self.disk?;
-        // Without objects, a revision may use a little of what is left to others: see `store::space`.
-        let available = if self.sending.is_empty() { free } else { free.saturating_sub(reserved) };
-        Some(self.room <= available)
+        let available = free.saturating_sub(reserved);
+        // The rule of our endpoint: JSON and folders may use a little of what is left to others. See `store::space`.
+        let large = self.room.objects.saturating_add(self.room.copies);
+        let small = self.room.files <= reserved / 10;
+        Some(large <= available && self.room.sum() <= if small { free } else { available })
     }
 }
 
@@ -159,23 +179,35 @@ impl Repo {
                 None => Restart::unknown("the endpoint does not say what runs there"),
             },
             disk: None,
-            room: room(state, &sending)?,
+            room: room(&store, state, &sending)?,
             sending,
         })
     }
 }
 
-/// What a revision takes on a disk.
-fn room(state: &State, sending: &BTreeMap<ObjectId, (StatePath, u64)>) -> Result<u64, RepoError> {
+fn room(store: &ObjectStore, state: &State, sending: &BTreeMap<ObjectId, (StatePath, u64)>) -> Result<Room, RepoError> {
     let blocks = |bytes: u64| bytes.div_ceil(BLOCK).saturating_mul(BLOCK);
     let folders: BTreeSet<&str> = state.entries().flat_map(|(key, _)| key.folders()).collect();
-    let mut room = blocks(state.to_canonical()?.len() as u64).saturating_add(folders.len() as u64 * BLOCK);
-    for (_, entry) in state.entries() {
-        if let Entry::Json(value) = entry {
-            room = room.saturating_add(blocks(crate::state::canonical::to_canonical(value)?.len() as u64));
+    let mut room = Room {
+        objects: sending.values().map(|(_, size)| blocks(*size)).fold(0, u64::saturating_add),
+        copies: 0,
+        files: blocks(state.to_canonical()?.len() as u64).saturating_add(folders.len() as u64 * BLOCK),
+    };
+    for (key, entry) in state.entries() {
+        match entry {
+            Entry::Json(value) => {
+                let size = crate::state::canonical::to_canonical(value)?.len() as u64;
+                room.files = room.files.saturating_add(blocks(size));
+            }
+            Entry::Object(id) if crate::trails::is_bind(key) => {
+                // One that is neither here nor sent has a size that nobody tells.
+                let size = std::fs::metadata(store.path(id)).map_or(0, |metadata| metadata.len());
+                room.copies = room.copies.saturating_add(blocks(size));
+            }
+            Entry::Object(_) => {}
         }
     }
-    Ok(sending.values().map(|(_, size)| blocks(*size)).fold(room, u64::saturating_add))
+    Ok(room)
 }
 
 /// The objects that have to be sent, out of the pool.

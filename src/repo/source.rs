@@ -61,7 +61,7 @@ pub struct Fetched {
     pub added: Vec<ObjectId>,
     /// Objects that were.
     pub reused: usize,
-    /// Bytes of those that were not; unknown before they come from an endpoint.
+    /// Bytes of those that were not; unknown before they come from an endpoint that does not tell.
     pub bytes: Option<u64>,
     /// What was left out of an archive; a line each.
     pub warnings: Vec<String>,
@@ -125,9 +125,9 @@ impl Opened<'_> {
             ..Fetched::default()
         };
         match &self.from {
-            From::Remote(_) if run == Run::Dry => {
+            From::Remote(remote) if run == Run::Dry => {
                 fetched.objects = absent.len();
-                fetched.bytes = absent.is_empty().then_some(0);
+                fetched.bytes = remote.bytes(absent)?;
             }
             From::Remote(remote) => {
                 fetched.objects = remote.download(store, wanted.to_vec(), observer)?;

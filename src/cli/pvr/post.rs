@@ -47,7 +47,11 @@ struct Document<'a> {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let repo = context.repo();
-    let failed = |error: RepoError| Failure::coded(3, error).also_on_stdout();
+    let failed = |error: RepoError| {
+        let failure = Failure::coded(3, error);
+        // What reads documents finds none.
+        if args.flags.json { failure } else { failure.also_on_stdout() }
+    };
     let remembered;
     let text = match args.target.as_slice() {
         [_, _, ..] => return Err(Failure::plain("post can have at most 1 argument. See --help.")),

@@ -62,7 +62,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             let remote = context.discover(url).map_err(failed)?;
             let resend = if args.force { Resend::Force } else { Resend::No };
             if args.flags.dry_run {
+                let working = Working::begin("asking");
                 let plan = repo.would_put(&remote, resend).map_err(failed)?;
+                drop(working);
                 return sending::print(args.flags, &reference.text, &plan, Becomes::State);
             }
             let progress = Progress::beside(args.flags.json);

@@ -21,9 +21,11 @@ struct Screen {
     quiet: bool,
     /// Whether the cursor stands in a line that is drawn again.
     drawn: bool,
+    /// Whether somebody is being asked: nothing is drawn over a question.
+    asking: bool,
 }
 
-static SCREEN: Mutex<Screen> = Mutex::new(Screen { quiet: false, drawn: false });
+static SCREEN: Mutex<Screen> = Mutex::new(Screen { quiet: false, drawn: false, asking: false });
 
 fn screen() -> MutexGuard<'static, Screen> {
     SCREEN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -84,8 +86,29 @@ pub(super) fn is_live() -> bool {
 /// Draws the line, in the place of what is in it.
 pub(super) fn draw(text: &str) {
     let mut screen = screen();
+    if screen.asking {
+        return;
+    }
     write(&format!("\r{text}\u{1b}[K")).ok();
     screen.drawn = true;
+}
+
+/// A question that is on the screen; gone with this value.
+#[must_use = "the question is there as long as this value"]
+pub(super) struct Question;
+
+/// Keeps the line free for a question and its answer.
+pub(super) fn question() -> Question {
+    let mut screen = screen();
+    screen.clear();
+    screen.asking = true;
+    Question
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        screen().asking = false;
+    }
 }
 
 /// Takes the line away.

@@ -74,7 +74,7 @@ pub(super) fn print(flags: Flags, target: &str, plan: &Plan, becomes: Becomes) -
             state: plan.changes.as_ref().map(Changes::from),
             reboot: (becomes == Becomes::Revision)
                 .then_some(Reboot { needed: plan.restart.needed, because: &plan.restart.because }),
-            disk: plan.disk.map(|disk| Room { disk, needed: plan.room, fits: plan.fits() }),
+            disk: plan.disk.map(|disk| Room { disk, needed: plan.room.sum(), fits: plan.fits() }),
         });
     }
     show::print(&text(target, plan, becomes))
@@ -100,7 +100,7 @@ fn text(target: &str, plan: &Plan, becomes: Becomes) -> String {
         let because = plan.restart.because.join("; ");
         text.push_str(&if because.is_empty() { "\n".to_owned() } else { format!(" {because}.\n") });
     }
-    let room = plan.room;
+    let room = plan.room.sum();
     let disk = plan.disk.map(|disk| (disk.free, disk.reserved));
     text.push_str(&match (disk, plan.fits()) {
         (Some((free, reserved)), Some(true)) => {
