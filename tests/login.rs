@@ -249,6 +249,25 @@ fn a_proxy_is_asked_and_traces_hold_no_secrets() {
     home.pvr("", &["--http-proxy", "https://x", "status"]).code(1).says("ERROR: http-proxy not a valid url\n");
 }
 
+#[test]
+fn nothing_is_drawn_over_a_question() {
+    let device = guarded(&["ANON", "MINE"]);
+    let home = Home::new();
+    home.pvr("", &["clone", &device.reference(), "r"]).code(0);
+    // There is nothing to send, so that the question comes while the answer to the post is waited for.
+    let env = [("TERM", "xterm"), ("PVR_PROGRESS_AFTER", "0")];
+    let mut terminal = Terminal::start(home.command(&home.at("r"), &["post"], &env));
+    terminal.answer(1, "Username: ", "", true);
+    // Several times as long as it takes to draw.
+    std::thread::sleep(std::time::Duration::from_millis(900));
+    let screen = terminal.screen();
+    assert!(screen.contains("waiting for the answer"), "{screen:?}");
+    assert!(!screen.rsplit("Username: ").next().unwrap().contains('\u{1b}'), "{screen:?}");
+    terminal.answer(1, "Username: ", "me\n", true);
+    terminal.answer(1, "Password: ", "secret\n", false);
+    terminal.end().code(0).says("Successfully posted Revision");
+}
+
 /// It was refused as a password in a URL.
 #[test]
 fn a_password_of_a_proxy_goes_to_the_proxy_and_to_nobody_else() {

@@ -3,6 +3,7 @@
 //! Objects first, durably; then `.pvr/json`, which is the commit; then `.pvr/new` goes and the message is noted. A crash
 //! in between leaves the old commit, or the new one with files in `.pvr/new` that it has already.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -66,7 +67,7 @@ impl Repo {
             working.state = with_checkpoint(&working.state, key, &text, &self.limits)?;
         }
         let store = &self.store_for(run)?;
-        let mut taking = Taking { store, sealed: Vec::new(), committed: Committed::default() };
+        let mut taking = Taking { store, sealed: Vec::new(), taken: BTreeSet::new(), committed: Committed::default() };
         let state = self.take_changes(&pristine, &working.state, run, &mut taking)?;
         let Taking { sealed, mut committed, .. } = taking;
         store.publish(sealed, store.staging())?;
@@ -122,6 +123,8 @@ impl Repo {
 struct Taking<'a> {
     store: &'a ObjectStore,
     sealed: Vec<Sealed>,
+    /// Objects that were taken in, named or not.
+    taken: BTreeSet<ObjectId>,
     committed: Committed,
 }
 
@@ -130,9 +133,11 @@ impl Taking<'_> {
     fn object(&mut self, id: &ObjectId, file: &Path, run: Run) -> Result<ObjectId, RepoError> {
         let fetched = &mut self.committed.fetched;
         fetched.objects += 1;
-        let added = fetched.added.contains(id);
-        if added || self.store.keep(id)?.is_some() {
-            fetched.reused += usize::from(!added);
+        if self.taken.contains(id) {
+            return Ok(*id);
+        }
+        if self.store.keep(id)?.is_some() {
+            fetched.reused += usize::from(self.taken.insert(*id));
             return Ok(*id);
         }
         let (id, size) = match run {
@@ -144,7 +149,10 @@ impl Taking<'_> {
                 taken
             }
         };
-        fetched.added.push(id);
+        // Another file may have become the same meanwhile.
+        if self.taken.insert(id) {
+            fetched.added.push(id);
+        }
         fetched.bytes = Some(fetched.bytes.unwrap_or_default() + size);
         if self.sealed.len() >= BATCH {
             self.store.publish(std::mem::take(&mut self.sealed), self.store.staging())?;

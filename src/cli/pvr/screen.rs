@@ -55,7 +55,9 @@ pub(super) fn be_quiet() {
 
 /// What was asked for.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
-    screen().clear();
+    // Held until all is written: nothing is to be drawn in between.
+    let mut screen = screen();
+    screen.clear();
     write(text).map_err(|error| Failure::coded(3, format!("stdout: {error}")))
 }
 
@@ -66,7 +68,8 @@ pub(super) fn say(text: &str) -> Result<(), Failure> {
 
 /// A line that has to be seen.
 pub(super) fn tell(line: &str) {
-    screen().clear();
+    let mut screen = screen();
+    screen.clear();
     // When stderr cannot be written to, there is nobody to tell that.
     writeln!(io::stderr().lock(), "{line}").ok();
 }
