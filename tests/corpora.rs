@@ -7,8 +7,11 @@ use std::path::Path;
 #[path = "../fuzz/checks/state.rs"]
 mod state;
 
+/// A name, and what panics at a finding.
+type Check = (&'static str, fn(&[u8]));
+
 /// Every check; the folders of `fuzz` are held against this list.
-const CHECKS: &[(&str, fn(&[u8]))] = &[("state", state::run)];
+const CHECKS: &[Check] = &[("state", state::run)];
 
 /// At how many places each input is cut off.
 const CUTS: usize = 16;
