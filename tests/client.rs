@@ -10,7 +10,6 @@ mod server;
 
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use device::{BASE, Device, answer, blob, sha};
 use pvr::{Home, pool_has};
@@ -250,9 +249,8 @@ fn upload_and_back(count: usize) {
     let device = Device::plain(&[]);
     let home = Home::new();
     home.repo(&files);
-    let begun = Instant::now();
+    // One that hangs is ended, and has no code.
     let ran = home.pvr("r", &["post", &device.reference()]).code(0);
-    assert!(begun.elapsed() < pvr::program::patience(Duration::from_secs(50)));
     assert_eq!(ran.out.lines().count(), count);
     assert_eq!(device.server.asked("PUT").len(), count);
     assert_eq!(device.holds.lock().unwrap().objects.len(), count);

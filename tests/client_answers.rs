@@ -8,6 +8,7 @@ mod pvr;
 #[path = "client/server.rs"]
 mod server;
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use device::{BASE, Device, SPEC, answer, blob, sha};
@@ -216,15 +217,48 @@ fn hostile_states_are_refused_whole() {
         format!("\"a\":\"{}\"", id.to_uppercase()),
         "\"a\":7".to_owned(),
         format!("\"a\":\"{id}\",\"a\":\"{id}\""),
+        format!("\"a/./b\":\"{id}\""),
+        format!("\"./x\":\"{id}\""),
+        format!("\"a/\":\"{id}\""),
+        format!("\"..\":\"{id}\""),
+        format!("\"\":\"{id}\""),
+        format!("\"a\\u0000b\":\"{id}\""),
+        format!("\".pvr\":\"{id}\""),
+        format!("\"../../../home/.pvr/victim\":\"{id}\""),
+        format!("\"{}\":\"{id}\"", "x".repeat(300)),
+        "\"../x.json\":{}".to_owned(),
+        "\"a\":\"../victim\"".to_owned(),
+        "\"a\":\"/etc/passwd\"".to_owned(),
+        format!("\"a\":\"{id}/../../victim\""),
+        format!("\"a\":\"{id}\\u0000\""),
+        "\"a\":null".to_owned(),
+        "\"a\":[]".to_owned(),
+        "\"a\":{}".to_owned(),
+        "\"#spec\":7".to_owned(),
     ];
     for entry in entries {
         let device = Device::plain(&[("good", b"x")]);
         device.holds.lock().unwrap().state = format!("{{\"#spec\":\"{SPEC}\",\"good\":\"{id}\",{entry}}}");
         let home = Home::new();
         home.repo(&[("mine", b"mine")]);
+        // What an id that leads out of the pool would delete, and then write.
+        let victims = ["../victim", "../../victim"].map(|path| home.object(path));
+        victims.iter().for_each(|victim| fs::write(victim, "mine").unwrap());
         let (json, config) = (home.read("r/.pvr/json"), home.read("r/.pvr/config"));
         home.pvr("r", &["get", &device.reference()]).code(3).says("answered with a state that cannot be used");
+        home.pvr("r", &["get", &format!("{}#good", device.reference())]).code(3);
+        home.pvr("r", &["merge", &device.reference()]).code(3).says("answered with a state that cannot be used");
         home.pvr("", &["clone", &device.reference(), "c"]).code(7);
+        home.pvr("", &["deploy", "d", &device.reference()]).code(6);
+        home.pvr("", &["inspect", &device.reference()]).code(1);
+        assert!(!home.at("d").exists(), "{entry}");
+        victims.iter().for_each(|victim| assert_eq!(fs::read(victim).unwrap(), b"mine", "{entry}"));
+        // The same state in a folder, and in an archive.
+        let state = device.holds.lock().unwrap().state.clone();
+        home.write("evil/json", &state);
+        home.pvr("r", &["get", "../evil"]).code(3);
+        home.pvr("", &["deploy", "d", "evil"]).code(6);
+        assert!(!home.at("d").exists(), "{entry}");
         assert_eq!((home.read("r/.pvr/json"), home.read("r/.pvr/config")), (json, config), "{entry}");
         assert!(!home.at("x").exists() && !home.at("c").exists());
         pool_has(&home, &[sha(b"mine")]);

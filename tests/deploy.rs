@@ -166,17 +166,15 @@ fn a_dry_run_says_what_would_be_and_changes_nothing() {
     assert_eq!(tree(&home.at("")), before);
     let really = home.pvr("", &["deploy", "--json", "--nomerge", "t/0", "app/.pvr"]).code(0);
     let [would, really] = [would, really].map(|ran| serde_json::from_str::<serde_json::Value>(&ran.out).unwrap());
-    assert_eq!((&would["dry_run"], &really["dry_run"]), (&true.into(), &false.into()));
-    assert_eq!(really["bytes"], 4 + 14);
-    for member in
-        ["target", "sources", "added", "reused", "linked", "copied", "json", "boot", "keys_added", "kept", "removed"]
-    {
+    assert_eq!((&would["dry-run"], &really["dry-run"]), (&true.into(), &false.into()));
+    assert_eq!(really["objects"]["bytes"], 4 + 14);
+    for member in ["target", "sources", "objects", "files", "state", "boot", "kept", "removed", "warnings"] {
         assert_eq!(would[member], really[member], "{member}");
     }
     assert_eq!(really["kept"], serde_json::json!(["mine"]));
-    assert_eq!(really["keys_changed"], serde_json::json!(["bsp/k"]));
+    assert_eq!(really["state"]["changed"], serde_json::json!(["bsp/k"]));
     assert_eq!(really["removed"], serde_json::json!(["bsp/a0", "bsp/d", "bsp/i", "bsp/run.json"]));
-    assert_eq!((&really["added"], &really["linked"], &really["json"]), (&2.into(), &2.into(), &0.into()));
+    assert_eq!((really["objects"]["added"].as_array().unwrap().len(), &really["files"]["linked"]), (2, &2.into()));
 }
 
 #[test]
@@ -290,7 +288,10 @@ fn the_sequence_of_a_yocto_build() {
     home.pvr("s/trails/0", &["add"]).code(0);
     home.pvr("s/trails/0", &["commit"]).code(0);
     let target = home.at("s/trails/0");
-    home.pvr("", &["deploy", target.to_str().unwrap(), "bsp.tgz", "app.tar#app", "config.d"]).code(0);
+    // As the classes call it, with settings of the build's own.
+    let settings = home.at("settings");
+    let env = [("PVR_CONFIG_DIR", settings.to_str().unwrap()), ("PVR_DISABLE_SELF_UPGRADE", "true")];
+    home.run("", &["deploy", target.to_str().unwrap(), "bsp.tgz", "app.tar#app", "config.d"], &env).code(0);
 
     let state = home.read("s/trails/0/.pvr/json");
     for part in [

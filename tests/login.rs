@@ -250,6 +250,56 @@ fn a_proxy_is_asked_and_traces_hold_no_secrets() {
 }
 
 #[test]
+fn nothing_is_drawn_over_a_question() {
+    let device = guarded(&["ANON", "MINE"]);
+    let home = Home::new();
+    home.pvr("", &["clone", &device.reference(), "r"]).code(0);
+    // There is nothing to send, so that the question comes while the answer to the post is waited for.
+    let env = [("TERM", "xterm"), ("PVR_PROGRESS_AFTER", "0")];
+    let mut terminal = Terminal::start(home.command(&home.at("r"), &["post"], &env));
+    terminal.answer(1, "Username: ", "", true);
+    // Several times as long as it takes to draw.
+    std::thread::sleep(std::time::Duration::from_millis(900));
+    let screen = terminal.screen();
+    assert!(screen.contains("waiting for the answer"), "{screen:?}");
+    assert!(!screen.rsplit("Username: ").next().unwrap().contains('\u{1b}'), "{screen:?}");
+    terminal.answer(1, "Username: ", "me\n", true);
+    terminal.answer(1, "Password: ", "secret\n", false);
+    terminal.end().code(0).says("Successfully posted Revision");
+}
+
+/// It was refused as a password in a URL.
+#[test]
+fn a_password_of_a_proxy_goes_to_the_proxy_and_to_nobody_else() {
+    let coded = "Basic dTpwQHNz";
+    let is_right = move |request: &server::Request| request.header("proxy-authorization") == Some(coded);
+    let proxy = Server::start(move |request| match request.method.as_str() {
+        _ if !is_right(request) => Reply::json(407, "{}"),
+        "CONNECT" => Reply::Raw(b"HTTP/1.1 200 OK\r\n\r\n".to_vec()),
+        _ => Reply::json(200, "{\"json-get-url\":\"/j\",\"objects-endpoint\":\"/o\",\"post-url\":\"/p\"}"),
+    });
+    let home = Home::new();
+    let address = format!("http://u:p%40ss@{}", proxy.address);
+    for env in [("PVR_HTTP_PROXY", address.as_str()), ("http_proxy", address.as_str())] {
+        let ran = home.run("", &["--debug", "remoteinfo", "http://nowhere.example/r"], &[env]).code(0);
+        assert!(!ran.err.contains("dTpw") && !ran.err.contains("p@ss") && !ran.err.contains("p%40ss"), "{ran:?}");
+    }
+    home.run("", &["--http-proxy", &proxy.address.to_string(), "remoteinfo", "http://nowhere.example/r"], &[])
+        .code(1)
+        .says("407");
+    if pvr::has_tls() {
+        // The tunnel is opened, and then there is nobody who speaks TLS.
+        let before = proxy.requests().len();
+        home.run("", &["remoteinfo", "https://nowhere.example/r"], &[("https_proxy", address.as_str())]).code(1);
+        assert!(proxy.requests()[before..].iter().all(|request| request.method == "CONNECT" && is_right(request)));
+        assert!(proxy.requests().len() > before);
+    }
+    let device = Device::plain(&[]);
+    home.run("", &["remoteinfo", &device.reference()], &[("http_proxy", address.as_str())]).code(0);
+    assert!(device.server.requests().iter().all(|request| request.header("proxy-authorization").is_none()));
+}
+
+#[test]
 fn put_replaces_the_state_there_or_in_another_repository() {
     let device = Device::new(&[], |request, holds| {
         (request.line() == "PUT /cgi-bin/pvr/json").then(|| {

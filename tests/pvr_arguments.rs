@@ -21,6 +21,72 @@ fn an_unknown_flag_is_told_with_help_on_one_stream_and_the_error_on_the_other() 
     assert_eq!(home.pvr("", &["add", "-\u{1b}[2J"]).code(1).err, "ERROR: flag provided but not defined: -\\u{1b}[2J\n");
 }
 
+/// The inventory of today's program, as far as it is here: each name leads to its command, which has these flags.
+#[test]
+fn every_command_alias_and_flag_of_todays_program_is_here() {
+    let home = Home::new();
+    let same = |name: &str| home.pvr("", &[name, "--help"]).code(0).out;
+    for (command, aliases, flags) in [
+        ("init", &["i"][..], &["-o", "--objects", "-s", "--spec"][..]),
+        ("add", &["a"], &["-r", "--raw"]),
+        ("json", &["j"], &["-c", "--canonical"]),
+        ("diff", &["d"], &["--json"]),
+        ("status", &["s"], &["--json"]),
+        ("commit", &["ci"], &["-m", "--message", "-c", "--checkpoint", "--dry-run"]),
+        ("put", &["p", "push"], &["-f", "--force", "--dry-run"]),
+        ("post", &["po"], &["-e", "--envelope", "-m", "--commit-msg", "--rev", "-f", "--force", "--dry-run", "--json"]),
+        ("putobjects", &[], &["-f", "--force"]),
+        ("get", &["g"], &["--dry-run", "--json"]),
+        ("merge", &["m"], &["--dry-run", "--json"]),
+        ("inspect", &[], &["-c", "--canonical"]),
+        ("remoteinfo", &["ri"], &["-c", "--canonical"]),
+        ("stepinfo", &[], &["-c", "--canonical"]),
+        ("deploy", &[], &["-n", "--nomerge", "--clean", "--dry-run", "--json"]),
+        ("checkout", &["reset", "r", "co"], &["--hardlink", "-c", "--canonical"]),
+        ("clone", &["c"], &["-o", "--objects", "-c", "--canonical", "-s", "--spec", "--json"]),
+        ("fastcopy", &["fcp"], &["-e", "--envelope", "-m", "--commit-msg", "--rev", "--merge"]),
+        ("export", &[], &["-p", "--parts", "--json"]),
+        ("import", &[], &["--dry-run", "--json"]),
+        ("global-config", &[], &[]),
+        ("completion", &["com"], &[]),
+        ("version", &[], &[]),
+        ("self-upgrade", &[], &[]),
+        ("login", &["lo"], &[]),
+        ("whoami", &["wai"], &[]),
+    ] {
+        let help = same(command);
+        aliases.iter().for_each(|alias| assert_eq!(same(alias), help, "{alias}"));
+        for flag in flags {
+            let words = help.split(|c: char| c.is_whitespace() || c == ',');
+            assert!(words.into_iter().any(|word| word == *flag), "{command} {flag}: {help}");
+        }
+    }
+    let help = same("--help");
+    for flag in [
+        "-a",
+        "--access-token",
+        "-b",
+        "--baseurl",
+        "--http-proxy",
+        "-r",
+        "--repo-baseurl",
+        "-c",
+        "--config-dir",
+        "-d",
+        "--debug",
+        "-i",
+        "--insecure",
+        "-q",
+        "--quiet",
+    ] {
+        assert!(help.contains(&format!("{flag} ")) || help.contains(&format!("{flag},")), "{flag}: {help}");
+    }
+    // Taken, and of no effect: said by no help.
+    home.pvr("", &["--disable-self-upgrade", "version"]).code(0);
+    home.pvr("", &["co", "-hl", "--help"]).code(0);
+    home.pvr("", &["fcp", "--force", "--help"]).code(0);
+}
+
 #[test]
 fn help_and_version_need_no_home() {
     let home = Home::new();

@@ -14,6 +14,29 @@ use std::sync::Mutex;
 use device::{BASE, Device, SPEC, answer, sha};
 use pvr::Home;
 
+/// Commits that had not been posted were gone after a get, without a word.
+#[test]
+fn a_get_lost_what_had_not_been_posted() {
+    let home = Home::new();
+    home.repo(&[("mine", b"mine"), ("x.json", b"{\"a\":1}")]);
+    let mine = home.read("r/.pvr/json");
+    fs::create_dir(home.at("o")).unwrap();
+    home.pvr("o", &["init"]).code(0);
+    home.pvr("o", &["export", "../o.tar"]).code(0);
+    for args in [&["get", "../o/.pvr"][..], &["import", "../o.tar"]] {
+        home.pvr("r", args).code(0);
+        assert_eq!(home.read("r/.pvr/replaced"), mine, "{args:?}");
+        // Once more changes nothing, and keeps what is kept.
+        home.pvr("r", args).code(0);
+        assert_eq!(home.read("r/.pvr/replaced"), mine, "{args:?}");
+        fs::rename(home.at("r/.pvr/replaced"), home.at("r/.pvr/json")).unwrap();
+        home.pvr("r", &["checkout"]).code(0);
+        assert_eq!(home.read("r/mine"), "mine");
+    }
+    home.pvr("r", &["merge", "../o/.pvr"]).code(0);
+    assert!(!home.at("r/.pvr/replaced").exists(), "nothing of it went");
+}
+
 #[test]
 fn a_hostile_committed_state_is_not_checked_out() {
     let home = Home::new();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::body::Decoder;
 use super::head::{self, Head, MAX_HEAD};
+use super::proxy::Proxy;
 use super::request::{Body, Method, Redirects, Request};
 use super::response::Response;
 use super::stream::Stream;
@@ -101,7 +102,7 @@ impl Client {
         loop {
             // A tunnel is the server's own line; else the proxy has to be told who is meant.
             let plain = url.scheme() == Scheme::Http;
-            let through = self.proxies.on_the_way_to(&url).filter(|_| plain).is_some();
+            let through = self.proxies.on_the_way_to(&url).filter(|_| plain);
             let head = request_head(method, &url, through, &headers, &body);
             self.show(|| shown_request(&head));
             let response = self.exchange(method, &url, &head, &mut body, wait, once)?;
@@ -230,7 +231,7 @@ fn shown_request(head: &[u8]) -> String {
     let text = String::from_utf8_lossy(head);
     let lines =
         text.lines().enumerate().filter(|(_, line)| !line.is_empty()).map(|(at, line)| match line.split_once(':') {
-            Some((name, _)) if name.eq_ignore_ascii_case("authorization") => format!("> {name}: …"),
+            Some((name, _)) if name.to_ascii_lowercase().ends_with("authorization") => format!("> {name}: …"),
             _ if at == 0 => match line.split_once('?') {
                 Some((path, _)) => format!("> {path}?…"),
                 None => format!("> {line}"),
@@ -258,11 +259,11 @@ fn shown_answer(response: &Response) -> String {
 fn request_head(
     method: Method,
     url: &Url,
-    through: bool,
+    through: Option<&Proxy>,
     headers: &[(&'static str, super::HeaderValue)],
     body: &Body<'_>,
 ) -> Vec<u8> {
-    let target = if through { url.without_fragment().to_string() } else { url.target() };
+    let target = if through.is_some() { url.without_fragment().to_string() } else { url.target() };
     let mut head = format!(
         "{} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: pvr-agent/{}\r\nAccept-Encoding: identity\r\n",
         method.as_str(),
@@ -270,6 +271,9 @@ fn request_head(
         url.host_header(),
         env!("CARGO_PKG_VERSION"),
     );
+    if let Some(login) = through.and_then(Proxy::login) {
+        head.push_str(&format!("Proxy-Authorization: {}\r\n", login.as_str()));
+    }
     for (name, value) in headers {
         head.push_str(&format!("{name}: {}\r\n", value.as_str()));
     }

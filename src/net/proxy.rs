@@ -1,13 +1,14 @@
 //! Which way a connection goes: straight, or through a proxy.
 //!
 //! `http` addresses are asked of the proxy by their whole address; for `https` it is asked to open a tunnel (`CONNECT`),
-//! and sees nothing of what goes through. A proxy is spoken to over plain TCP, and has no password.
+//! and sees nothing of what goes through. A proxy is spoken to over plain TCP. What stands before its host (`user:password@`)
+//! goes to it as `Proxy-Authorization: Basic …` (RFC 7617), to nobody else, and is shown nowhere.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::{NetError, Scheme, Url, UrlError, head};
+use super::{HeaderValue, NetError, Scheme, Url, UrlError, head};
 
 /// Largest head of an answer to `CONNECT`.
 const MAX_HEAD: usize = 16 * 1024;
@@ -15,9 +16,35 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Which proxy is used for what.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {
-    http: Option<Url>,
-    https: Option<Url>,
+    http: Option<Proxy>,
+    https: Option<Proxy>,
     except: Vec<String>,
+}
+
+/// One proxy.
+#[derive(Clone)]
+pub(super) struct Proxy {
+    url: Url,
+    login: Option<HeaderValue>,
+}
+
+impl Proxy {
+    /// Where it is.
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The value of a `Proxy-Authorization` header, if it wants one.
+    pub(super) fn login(&self) -> Option<&HeaderValue> {
+        self.login.as_ref()
+    }
+}
+
+/// Keeps passwords out of debug output.
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Proxy").field(&self.url).finish()
+    }
 }
 
 impl Proxies {
@@ -54,7 +81,7 @@ impl Proxies {
     }
 
     /// The proxy on the way to this address.
-    pub(super) fn on_the_way_to(&self, url: &Url) -> Option<&Url> {
+    pub(super) fn on_the_way_to(&self, url: &Url) -> Option<&Proxy> {
         let proxy = match url.scheme() {
             Scheme::Http => self.http.as_ref(),
             Scheme::Https => self.https.as_ref(),
@@ -65,13 +92,55 @@ impl Proxies {
     }
 }
 
-/// `http://proxy:3128`, `proxy:3128`.
-fn parse(text: &str) -> Result<Url, UrlError> {
-    let url = match Url::parse(text) {
-        Err(UrlError::NotAbsolute) => Url::parse(&format!("http://{text}"))?,
-        result => result?,
+/// `http://proxy:3128`, `proxy:3128`, `http://user:password@proxy:3128` with `%40` and the like for what cannot stand there.
+fn parse(text: &str) -> Result<Proxy, UrlError> {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (login, rest) = match rest[..authority].rfind('@') {
+        Some(at) => (Some(login(&rest[..at])?), &rest[at + 1..]),
+        None => (None, rest),
     };
-    if url.scheme() == Scheme::Https { Err(UrlError::Scheme) } else { Ok(url) }
+    let url = Url::parse(&format!("{scheme}://{rest}"))?;
+    if url.scheme() == Scheme::Https { Err(UrlError::Scheme) } else { Ok(Proxy { url, login }) }
+}
+
+/// `user:password`, or `user`, as a header has it.
+fn login(text: &str) -> Result<HeaderValue, UrlError> {
+    let (user, password) = text.split_once(':').unwrap_or((text, ""));
+    let (user, password) = (decoded(user), decoded(password));
+    // A colon would move what follows it to the password.
+    if user.contains(&b':') {
+        return Err(UrlError::Credentials);
+    }
+    let value = format!("Basic {}", base64(&[user, b":".to_vec(), password].concat()));
+    HeaderValue::parse(&value).ok_or(UrlError::Credentials)
+}
+
+/// The bytes that `%41` and the like stand for. What is no escape stands for itself.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let escaped = after.get(..2).filter(|digits| byte == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
+        let escaped = escaped.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        out.push(escaped.unwrap_or(byte));
+        rest = if escaped.is_some() { &after[2..] } else { after };
+    }
+    out
+}
+
+/// RFC 4648 §4, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for three in bytes.chunks(3) {
+        let bits = three.iter().enumerate().fold(0_u32, |bits, (at, byte)| bits | u32::from(*byte) << (16 - 8 * at));
+        for at in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * at)) as usize & 63];
+            out.push(if at <= three.len() { char::from(digit) } else { '=' });
+        }
+    }
+    out
 }
 
 /// `*`, `host`, `.domain`, `domain`, each with a port behind it or not.
@@ -92,13 +161,14 @@ fn excepts(rule: &str, url: &Url) -> bool {
 }
 
 /// Has the proxy at the other end of `stream` open a tunnel.
-pub(super) fn tunnel(stream: &mut TcpStream, url: &Url, patience: Duration) -> Result<(), NetError> {
+pub(super) fn tunnel(stream: &mut TcpStream, proxy: &Proxy, url: &Url, patience: Duration) -> Result<(), NetError> {
     const DOING: &str = "waiting for the proxy";
     let failed = |error| NetError::from_io(error, DOING, patience);
     stream.set_read_timeout(Some(patience)).and_then(|()| stream.set_write_timeout(Some(patience))).map_err(failed)?;
     let host = url.origin();
     let host = host.split_once("://").map_or(host.as_str(), |(_, host)| host);
-    stream.write_all(format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).map_err(failed)?;
+    let login = proxy.login().map(|login| format!("Proxy-Authorization: {}\r\n", login.as_str())).unwrap_or_default();
+    stream.write_all(format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n{login}\r\n").as_bytes()).map_err(failed)?;
     // Byte by byte: what follows the head belongs to TLS.
     let deadline = Instant::now() + patience;
     let mut bytes = Vec::new();
@@ -151,13 +221,34 @@ mod tests {
             ("http://127.0.0.2/", None, Some("c")),
         ] {
             let url = Url::parse(url).unwrap();
-            assert_eq!(system.on_the_way_to(&url).map(Url::host), by_system, "{url}");
-            assert_eq!(fixed.on_the_way_to(&url).map(Url::host), by_fixed, "{url}");
+            assert_eq!(system.on_the_way_to(&url).map(|proxy| proxy.url().host()), by_system, "{url}");
+            assert_eq!(fixed.on_the_way_to(&url).map(|proxy| proxy.url().host()), by_fixed, "{url}");
             assert!(Proxies::none().on_the_way_to(&url).is_none());
         }
         assert!(Proxies::fixed("https://c:3").is_err());
-        assert!(Proxies::fixed("http://u:p@c:3").is_err());
         assert!(Proxies::fixed("::").is_err());
+    }
+
+    #[test]
+    fn a_password_of_a_proxy_was_refused() {
+        // The examples of RFC 7617 §2, and RFC 4648 §10 behind a user's name.
+        for (text, host, login) in [
+            ("http://Aladdin:open%20sesame@c:3", "c", Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")),
+            ("test:123%C2%A3@c:3/", "c", Some("Basic dGVzdDoxMjPCow==")),
+            ("http://u@c:3", "c", Some("Basic dTo=")),
+            ("http://u:p%40x@y@c:3", "c", Some("Basic dTpwQHhAeQ==")),
+            ("http://u:100%@c:3", "c", Some("Basic dToxMDAl")),
+            ("http://u:é@[::1]:3", "::1", Some("Basic dTrDqQ==")),
+            ("http://c:3/@x", "c", None),
+        ] {
+            let proxy = parse(text).unwrap();
+            assert_eq!((proxy.url().host(), proxy.login().map(HeaderValue::as_str)), (host, login), "{text}");
+            assert!(!proxy.url().to_string().contains("sesame") && !format!("{proxy:?}").contains("QWxh"));
+        }
+        assert!(parse("http://a%3ab:c@d:1").is_err());
+        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
     }
 
     #[test]

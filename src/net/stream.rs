@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::proxy::Proxy;
 use super::tls::{Tls, TlsStream};
 use super::{NetError, Scheme, Url};
 use crate::state::escape;
@@ -27,15 +28,15 @@ pub(super) enum Stream {
 impl Stream {
     /// Connects to the address' host. `patience` is for finding one of its addresses that answers, and once more for
     /// the TLS handshake with that one. With a proxy, it is the proxy's host that is connected to.
-    pub(super) fn connect(url: &Url, tls: &Tls, proxy: Option<&Url>, patience: Duration) -> Result<Self, NetError> {
+    pub(super) fn connect(url: &Url, tls: &Tls, proxy: Option<&Proxy>, patience: Duration) -> Result<Self, NetError> {
         // First of all: without TLS, or with a file that cannot be used, nobody has to be asked for anything.
         let session = match url.scheme() {
             Scheme::Http => None,
             Scheme::Https => Some(tls.session(url)?),
         };
-        let (mut tcp, address) = Self::reach(proxy.unwrap_or(url), patience)?;
-        if proxy.is_some() && session.is_some() {
-            super::proxy::tunnel(&mut tcp, url, patience)?;
+        let (mut tcp, address) = Self::reach(proxy.map_or(url, Proxy::url), patience)?;
+        if let Some(proxy) = proxy.filter(|_| session.is_some()) {
+            super::proxy::tunnel(&mut tcp, proxy, url, patience)?;
         }
         match session {
             None => Ok(Self::Tcp(tcp)),

@@ -15,7 +15,7 @@ use super::work::{Stop, each};
 use super::{Remote, RemoteError};
 use crate::net::{HeaderValue, Method, Redirects, Request, Response, Url};
 use crate::state::{ObjectId, StatePath, escape};
-use crate::store::{ObjectStore, Sealed, Stage, StoreError, Writer};
+use crate::store::{ObjectStore, Sealed, StoreError, Writer};
 
 /// Downloads at a time (`hub.md` B3).
 const THREADS: usize = 4;
@@ -28,7 +28,7 @@ const SUBSTANTIAL: u64 = 64 * 1024;
 /// What it takes to get one object.
 pub(super) struct Source {
     url: Url,
-    size: Option<u64>,
+    pub(super) size: Option<u64>,
 }
 
 impl Remote {
@@ -62,7 +62,7 @@ impl Remote {
         let (done, count) = (Mutex::new(Vec::new()), Mutex::new(0));
         let lock_done = || done.lock().unwrap_or_else(PoisonError::into_inner);
         let result: Result<(), RemoteError> = each(THREADS, distinct.into_iter().collect(), |(id, key), stop| {
-            if store.intact(&id)?.is_some() {
+            if store.keep(&id)?.is_some() {
                 return Ok(());
             }
             let source = self.object_record(&id);
@@ -77,12 +77,12 @@ impl Remote {
             let batch = if done.len() >= BATCH { std::mem::take(&mut *done) } else { Vec::new() };
             drop(done);
             if !batch.is_empty() {
-                store.publish(batch, Stage::No)?;
+                store.publish(batch, store.staging())?;
             }
             Ok(())
         });
         let rest = std::mem::take(&mut *lock_done());
-        let published = store.publish(rest, Stage::No);
+        let published = store.publish(rest, store.staging());
         result?;
         published?;
         Ok(count.into_inner().unwrap_or_else(PoisonError::into_inner))

@@ -9,11 +9,14 @@
 //! | [`Remote::post`] | `POST post-url` | 200, `rev` |
 //! | [`Remote::put`] | `PUT json-get-url` | 200, JSON |
 //! | [`Remote::step`] | `GET json-get-url/..` | 200, JSON |
+//! | [`Remote::lacks`] | `GET <objects-endpoint>/<sha>` | 200 or 404 |
+//! | [`Remote::disk`] | `GET <url>/status` | 200 and `storage`, or it is not known |
 //!
 //! Addresses in answers may be relative. What fails on the way is tried again a few times, each time after a longer
 //! wait, except for the post. An answer is an error unless it has exactly the status it needs, whatever its body looks
 //! like. An access token goes to the server that the user named and to no other; see [`Auth`] for the tokens of logins.
 
+mod ask;
 mod auth;
 mod copy;
 mod document;
@@ -28,6 +31,7 @@ mod work;
 
 use std::fmt;
 
+pub use ask::Disk;
 pub use auth::{Access, Ask, Auth, AuthError, Credentials, Need};
 pub use copy::{CopyError, copied};
 pub use document::document;
@@ -36,7 +40,7 @@ pub use observer::{Announced, Observer, Silent};
 pub use post::{Post, PostRev, Posted};
 pub use record::RemoteRecord;
 pub use rest::AccessToken;
-pub use upload::{Objects, Resend};
+pub use upload::{Objects, Resend, Uploaded};
 
 use self::rest::{Call, Session, net, shown};
 use crate::net::{Client, Method, Url};
@@ -46,6 +50,7 @@ use crate::state::{JsonLimits, Spec, State};
 #[derive(Debug)]
 pub struct Remote {
     session: Session,
+    base: Url,
     state: Url,
     objects: Objects,
     post: Url,
@@ -70,6 +75,7 @@ impl Remote {
             resolve(&address, field, text)
         };
         Ok(Self {
+            base: url.without_fragment(),
             state: part("json-get-url", &record.json_get_url)?,
             objects: Objects::new(session.clone(), part("objects-endpoint", &record.objects_endpoint)?),
             post: part("post-url", &record.post_url)?,

@@ -30,6 +30,8 @@ pub trait Observer: Sync {
     fn moved(&self, _id: &ObjectId, _bytes: u64) {}
     /// All bytes have moved, or never will.
     fn ended(&self, _id: &ObjectId, _ok: bool) {}
+    /// Everything is sent, and the answer may take a while; or it has come.
+    fn waits(&self, _waits: bool) {}
     /// Given up, because another transfer of the batch has failed. Nothing is known to be wrong with this one.
     fn given_up(&self, _id: &ObjectId) {}
 }

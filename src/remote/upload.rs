@@ -1,8 +1,9 @@
 //! Objects from a pool to an endpoint: announced, and sent where the endpoint lacks them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::observer::{self, Announced, Observer};
@@ -28,10 +29,23 @@ pub enum Resend {
     Force,
 }
 
+/// What came of an upload.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Objects that were sent.
+    pub sent: BTreeSet<ObjectId>,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Objects that were there, and how many of them the endpoint has linked from elsewhere.
+    pub there: usize,
+    /// See `there`.
+    pub linked: usize,
+}
+
 /// Where objects go.
 #[derive(Debug)]
 pub struct Objects {
-    session: Session,
+    pub(super) session: Session,
     pub(super) url: Url,
 }
 
@@ -43,7 +57,7 @@ impl Remote {
         objects: impl IntoIterator<Item = (&'a StatePath, &'a ObjectId)>,
         resend: Resend,
         observer: &dyn Observer,
-    ) -> Result<(), RemoteError> {
+    ) -> Result<Uploaded, RemoteError> {
         self.objects.upload(store, objects, resend, observer)
     }
 }
@@ -65,7 +79,10 @@ impl Objects {
         objects: impl IntoIterator<Item = (&'a StatePath, &'a ObjectId)>,
         resend: Resend,
         observer: &dyn Observer,
-    ) -> Result<(), RemoteError> {
+    ) -> Result<Uploaded, RemoteError> {
+        let uploaded = Mutex::new(Uploaded::default());
+        let count =
+            |change: &dyn Fn(&mut Uploaded)| change(&mut uploaded.lock().unwrap_or_else(PoisonError::into_inner));
         let mut distinct = BTreeMap::new();
         for (key, id) in objects {
             if distinct.contains_key(id) {
@@ -74,17 +91,30 @@ impl Objects {
                 distinct.insert(*id, key);
             }
         }
-        each(THREADS, distinct.into_iter().collect(), |(id, key), stop| {
+        each(THREADS, distinct.into_iter().collect(), |(id, key), stop| -> Result<(), RemoteError> {
             let not_in_pool = || RemoteError::NotInPool { id, key: key.clone(), pool: store.objects().to_owned() };
             let size = store.intact(&id)?.ok_or_else(not_in_pool)?;
             let put = self.announce(key, &id, size, resend);
             observer.announced(key, put.as_ref().map_or(Announced::Failed, |(what, _)| *what));
-            let Some(url) = put?.1 else { return Ok(()) };
+            let (what, url) = put?;
+            let Some(url) = url else {
+                count(&|uploaded| {
+                    uploaded.there += 1;
+                    uploaded.linked += usize::from(what == Announced::Linked);
+                });
+                return Ok(());
+            };
             observer.started(&id, key, Some(size));
             let sent = self.send(store, key, &id, &url, observer, stop);
             observer::tell(observer, &id, &sent);
-            sent
-        })
+            sent?;
+            count(&|uploaded| {
+                uploaded.sent.insert(id);
+                uploaded.bytes += size;
+            });
+            Ok(())
+        })?;
+        Ok(uploaded.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Announces one object: what came of it, and where it is to be sent.

@@ -16,7 +16,7 @@ use super::files::{Lock, create, rename};
 use crate::state::canonical::to_canonical;
 use crate::state::pretty::{Style, pretty};
 use crate::state::{Entry, ObjectId, State, StatePath, Value};
-use crate::store::ObjectStore;
+use crate::store::{ObjectStore, gauge};
 
 /// How files are spelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +34,8 @@ impl Repo {
     pub fn checkout(&self, checkout_as: CheckoutAs) -> Result<(), RepoError> {
         let lock = self.lock()?;
         let state = self.pristine()?.ok_or_else(|| RepoError::NotARepo(self.root.clone()))?;
-        let store = self.store()?;
-        verify(store, &state)?;
+        let store = self.store_to_read()?;
+        verify(store, &state, checkout_as)?;
         let mut work = Work { repo: self, store, lock: &lock, checkout_as, folders: BTreeSet::new() };
         for (path, entry) in state.entries() {
             work.folders_of(path)?;
@@ -50,18 +50,22 @@ impl Repo {
 }
 
 /// Whether every object is in the pool and intact; the error names all that are not.
-fn verify(store: &ObjectStore, state: &State) -> Result<(), RepoError> {
+fn verify(store: &ObjectStore, state: &State, checkout_as: CheckoutAs) -> Result<(), RepoError> {
     let mut missing = Vec::new();
+    let mut bytes = 0;
     for (path, id) in state.objects() {
-        if store.intact(id)?.is_none() {
-            missing.push((path.clone(), *id));
+        match store.intact(id)? {
+            Some(size) => bytes += size,
+            None => missing.push((path.clone(), *id)),
         }
     }
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(RepoError::Objects { pool: store.objects().to_owned(), objects: missing })
+    if !missing.is_empty() {
+        return Err(RepoError::Objects { pool: store.objects().to_owned(), objects: missing });
     }
+    if checkout_as != CheckoutAs::Hardlink {
+        gauge::plan(bytes);
+    }
+    Ok(())
 }
 
 struct Work<'a> {
@@ -117,7 +121,8 @@ impl Work<'_> {
                 || RepoError::Objects { pool: self.store.objects().to_owned(), objects: vec![(path.clone(), *id)] };
             let (mut object, _) = self.store.open_object(id)?.ok_or_else(gone)?;
             let mut file = create(&temporary, 0o666)?;
-            io::copy(&mut object, &mut file).and_then(|_| file.sync_all()).on("write", &temporary)?;
+            let copied = io::copy(&mut object, &mut file).and_then(|copied| file.sync_all().map(|()| copied));
+            gauge::done(copied.on("write", &temporary)?);
         }
         rename(&temporary, &path.below(&self.repo.root))
     }

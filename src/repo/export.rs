@@ -19,7 +19,7 @@ use super::archive::{END, GzipWriter, OBJECTS, STATE, build, padding};
 use super::error::{Context, RepoError};
 use super::files::{create, random_name, sync_parent};
 use crate::state::{Entry, Object, ObjectId, PartSelection, Spec, State, StatePath, Value};
-use crate::store::ObjectStore;
+use crate::store::{ObjectStore, gauge};
 
 /// Whether an archive is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl<'a> Plan<'a> {
     fn of(repo: &'a Repo, parts: &PartSelection) -> Result<Self, RepoError> {
         let pristine = repo.pristine()?.ok_or_else(|| RepoError::NotARepo(repo.root.clone()))?;
         let state = selected(&pristine, parts)?;
-        let store = repo.store()?;
+        let store = repo.store_to_read()?;
         let mut plan = Self {
             store,
             json: state.to_canonical()?,
@@ -141,6 +141,7 @@ impl<'a> Plan<'a> {
     }
 
     fn members<W: Write>(&self, mut out: W, target: &Path) -> Result<W, RepoError> {
+        gauge::plan(self.exported.bytes);
         let json = self.json.as_bytes();
         let size = json.len() as u64;
         let parts: [&[u8]; 3] = [&build(STATE, 0o600, size), json, &END[..padding(size)]];
@@ -176,6 +177,7 @@ impl<'a> Plan<'a> {
                     hasher.update(&buf[..got]);
                     out.write_all(&buf[..got]).on("write", target)?;
                     passed += got as u64;
+                    gauge::done(got as u64);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error).on("read", &path),

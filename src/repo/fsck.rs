@@ -18,9 +18,9 @@ use serde::Serialize;
 
 use super::error::{Context, RepoError, shown};
 use super::index::Index;
-use super::{Repo, agent_of};
+use super::{Repo, pool};
 use crate::state::{ObjectId, StatePath};
-use crate::store::{self, ObjectStore};
+use crate::store::{self, ObjectStore, gauge};
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -83,7 +83,7 @@ impl Repo {
         }
         report.keys = state.as_ref().map_or(0, |state| state.len());
         match self.config() {
-            Ok(config) => pool(&config.pool(&self.pvr), &named, &mut report)?,
+            Ok(config) => check_pool(&config.pool(&self.pvr), &named, &mut report)?,
             Err(error @ RepoError::Io { .. }) => return Err(error),
             Err(error) => report.found("config", ".pvr/config", error.to_string()),
         }
@@ -92,12 +92,17 @@ impl Repo {
 }
 
 /// Every object of the pool, and every object that ought to be in it.
-fn pool(folder: &Path, named: &BTreeMap<ObjectId, Vec<&StatePath>>, report: &mut Report) -> Result<(), RepoError> {
+fn check_pool(
+    folder: &Path,
+    named: &BTreeMap<ObjectId, Vec<&StatePath>>,
+    report: &mut Report,
+) -> Result<(), RepoError> {
     let mut missing = named.clone();
     if folder.is_dir() {
-        let options = store::Options { read_only: true, ..store::Options::default() };
-        let store = ObjectStore::open_with(folder, &agent_of(folder), options)?;
-        for (id, size) in store.list()? {
+        let store = pool::look_at(folder)?;
+        let listed = store.list()?;
+        gauge::plan(listed.iter().map(|(_, size)| size).sum());
+        for (id, size) in listed {
             report.objects += 1;
             report.bytes += size;
             let keys = missing.remove(&id);

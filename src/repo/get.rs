@@ -1,4 +1,5 @@
-//! `get` and `merge`: the committed state, or parts of it, come from somewhere else. The working tree stays as it is.
+//! `get` and `merge`: the committed state, or parts of it, come from somewhere else. The working tree stays as it is, and
+//! what the committed state was is kept in `.pvr/replaced` where anything of it goes.
 
 use std::path::PathBuf;
 
@@ -52,7 +53,7 @@ impl Repo {
         copied: Copied<'_>,
     ) -> Result<Got, RepoError> {
         let GetOptions { uri, selection, how, run } = options;
-        let store = self.store()?;
+        let store = &self.store_for(run)?;
         let opened = source.open(&self.limits)?;
         let is_wanted = |path: &StatePath| match how {
             How::Replace => selection.selects(path.as_str()),
@@ -61,15 +62,15 @@ impl Repo {
         };
         let wanted: Vec<(&StatePath, &ObjectId)> = opened.state.objects().filter(|(path, _)| is_wanted(path)).collect();
         let fetched = opened.fetch(store, &wanted, run, observer, copied)?;
-        let lock = self.lock()?;
+        let lock = self.lock_for(run)?;
         let before = self.pristine_or_empty()?;
         let state = match how {
             How::Replace => part::replace(&before, &opened.state, selection)?,
             How::Merge => part::merge(&before, &opened.state, selection)?,
         };
         let changes = between(&before, &state)?;
-        if run == Run::Really {
-            self.write_pristine(&state, &lock)?;
+        if let Some(lock) = &lock {
+            self.replace_pristine(&before, &state, &changes, lock)?;
             let mut config = self.config()?;
             let is_remote = matches!(source, Source::Remote(_));
             config.default_get_url = uri.to_owned();
@@ -78,7 +79,7 @@ impl Repo {
                     uri.clone_into(other);
                 }
             }
-            config.write(&self.pvr, &lock)?;
+            config.write(&self.pvr, lock)?;
         }
         Ok(Got { fetched, changes, pool: store.objects().to_owned() })
     }

@@ -27,6 +27,7 @@ use super::files::{Lock, create, rename};
 use super::working::hash_file;
 use crate::state::canonical::push_string;
 use crate::state::{ObjectId, StatePath, clock};
+use crate::store::gauge;
 
 pub(super) const NAME: &str = "index";
 /// The coarsest clock of a file system.
@@ -92,6 +93,14 @@ impl Hashes {
             Use::Write | Use::Off => None,
         };
         Self { how, began: Instant::now(), known: known.unwrap_or_default(), seen: Entries::new() }
+    }
+
+    /// Says how much there is to be read: what is tracked, and not known to be unchanged.
+    pub(super) fn plan(&self, tracked: &[(StatePath, Metadata)]) {
+        let is_known = |key, metadata| self.known.get(key).is_some_and(|(stamp, _)| *stamp == Stamp::of(metadata));
+        let unread =
+            tracked.iter().filter(|(key, metadata)| !key.as_str().ends_with(".json") && !is_known(key, metadata));
+        gauge::plan(unread.map(|(_, metadata)| metadata.len()).sum());
     }
 
     /// Sha256 of a file. `metadata` is of the file, not of a link to it.

@@ -34,13 +34,14 @@ impl Repo {
             return Err(RepoError::ImportFolder(path.to_owned()));
         }
         let opened = Source::Local(path).open(&self.limits)?;
-        let store = self.store()?;
+        let store = &self.store_for(run)?;
         let wanted: Vec<(&StatePath, &ObjectId)> = opened.state.objects().collect();
         let fetched = opened.fetch(store, &wanted, run, &Silent, &mut |_, _| {})?;
-        let lock = self.lock()?;
-        let changes = between(&self.pristine_or_empty()?, &opened.state)?;
-        if run == Run::Really {
-            self.write_pristine(&opened.state, &lock)?;
+        let lock = self.lock_for(run)?;
+        let before = self.pristine_or_empty()?;
+        let changes = between(&before, &opened.state)?;
+        if let Some(lock) = &lock {
+            self.replace_pristine(&before, &opened.state, &changes, lock)?;
         }
         Ok(Imported { fetched, changes, pool: store.objects().to_owned() })
     }

@@ -10,7 +10,7 @@ use crate::state::{JsonLimits, ObjectId, Revision};
 
 /// What was sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sent {
+pub struct Uploaded {
     /// Objects that the device did not have.
     pub objects: usize,
     /// Their bytes.
@@ -26,13 +26,13 @@ pub fn install_archive(
     path: &Path,
     revision: &Revision,
     limits: &JsonLimits,
-) -> Result<Sent, RepoError> {
+) -> Result<Uploaded, RepoError> {
     let archive = Archive::open(path)?;
     let state = archive.state(limits)?;
     let named: BTreeSet<ObjectId> = state.objects().map(|(_, id)| *id).collect();
     let listed: BTreeMap<ObjectId, u64> =
         control.objects()?.into_iter().map(|object| (object.id, object.size)).collect();
-    let mut sent = Sent::default();
+    let mut sent = Uploaded::default();
     let mut take = |id: ObjectId, size: u64, bytes: &mut dyn std::io::Read| {
         // Of another size, it is what is left of an upload that broke off.
         if listed.get(&id) == Some(&size) {
@@ -50,7 +50,7 @@ pub fn install_archive(
         }
     }
     let canonical = state.to_canonical()?;
-    // Sent a second time, it is there, unless the first time broke off.
+    // Uploaded a second time, it is there, unless the first time broke off.
     let there = control.step(&revision.into(), limits.bytes).is_ok_and(|bytes| bytes == canonical.as_bytes());
     if !there {
         control.replace_step(revision, canonical.as_bytes())?;

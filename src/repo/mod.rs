@@ -6,6 +6,7 @@
 //! .pvr/new         what was added since: index.rs
 //! .pvr/index       what files held when they were last read: hashes.rs
 //! .pvr/commitmsg   message of the last commit
+//! .pvr/replaced    the committed state that a get or an import has replaced last, canonical
 //! .pvr/objects/    the pool, where the config names no other
 //! .pvr/lock, tmp/  see files.rs
 //! <pool>/<sha256>  objects, with <pool>/.pvr-agent as working folder: crate::store
@@ -34,6 +35,7 @@ mod import;
 mod index;
 mod install;
 mod pattern;
+mod pool;
 mod post;
 mod put;
 mod reference;
@@ -61,8 +63,8 @@ pub use fsck::{Finding, Report};
 pub use get::{GetOptions, Got, How};
 pub use global::{GlobalConfig, NoSetting};
 pub use import::Imported;
-pub use install::{Sent, install_archive};
-pub use post::{PostOptions, fast_copy};
+pub use install::{Uploaded, install_archive};
+pub use post::{Plan, PostOptions, Sent, fast_copy};
 pub use reference::{DEVICE_PATH, DEVICE_PORT, Place, Reference, ReferenceError};
 pub use source::{Copied, Fetched, Opened, Run, Source};
 pub use working::{Status, Working};
@@ -81,6 +83,7 @@ pub struct Repo {
     root: PathBuf,
     pvr: PathBuf,
     store: OnceCell<ObjectStore>,
+    reading: OnceCell<ObjectStore>,
     limits: JsonLimits,
     hashes: hashes::Use,
 }
@@ -92,6 +95,7 @@ impl Repo {
             root: root.to_owned(),
             pvr: root.join(".pvr"),
             store: OnceCell::new(),
+            reading: OnceCell::new(),
             limits: JsonLimits::default(),
             hashes: hashes::Use::Believe,
         }
@@ -151,9 +155,34 @@ impl Repo {
         if let Some(store) = self.store.get() {
             return Ok(store);
         }
-        let pool = self.config()?.pool(&self.pvr);
-        let store = open_pool(&pool)?;
+        let store = pool::open(&self.config()?.pool(&self.pvr))?;
         Ok(self.store.get_or_init(|| store))
+    }
+
+    /// The pool for a command that takes objects out of it: it may lie where nothing can be written.
+    fn store_to_read(&self) -> Result<&ObjectStore, RepoError> {
+        if let Some(store) = self.reading.get() {
+            return Ok(store);
+        }
+        let store = pool::open_to_read(&self.config()?.pool(&self.pvr))?;
+        Ok(self.reading.get_or_init(|| store))
+    }
+
+    /// The pool for a command that changes it, or only says what it would do.
+    fn store_for(&self, run: Run) -> Result<ObjectStore, RepoError> {
+        match run {
+            Run::Really => self.store().cloned(),
+            Run::Dry => pool::look_at(&self.config()?.pool(&self.pvr)),
+        }
+    }
+
+    /// The lock of a command that changes the repository; one that only says what it would do leaves no trace.
+    fn lock_for(&self, run: Run) -> Result<Option<Lock>, RepoError> {
+        match run {
+            Run::Really => self.lock().map(Some),
+            Run::Dry if self.pvr.is_dir() => Ok(None),
+            Run::Dry => Err(RepoError::NotARepo(self.root.clone())),
+        }
     }
 
     /// The committed state, or `None` where nothing has been committed or initialised.
@@ -177,6 +206,14 @@ impl Repo {
         lock.replace(&path, text.as_bytes(), 0o644)
     }
 
+    /// Replaces the committed state by one from elsewhere. What is lost of it that way is kept: nobody may have posted it.
+    fn replace_pristine(&self, before: &State, state: &State, changes: &Status, lock: &Lock) -> Result<(), RepoError> {
+        if !changes.removed.is_empty() || !changes.changed.is_empty() {
+            lock.replace(&self.pvr.join("replaced"), before.to_canonical()?.as_bytes(), 0o644)?;
+        }
+        self.write_pristine(state, lock)
+    }
+
     fn lock(&self) -> Result<Lock, RepoError> {
         if !self.pvr.is_dir() {
             return Err(RepoError::NotARepo(self.root.clone()));
@@ -192,26 +229,6 @@ impl Repo {
             _ => Ok(()),
         }
     }
-}
-
-/// Opens a pool, and makes it if there is none.
-fn open_pool(pool: &Path) -> Result<ObjectStore, RepoError> {
-    fs::create_dir_all(pool).on("create", pool)?;
-    let store = ObjectStore::open(pool, &agent_of(pool))?;
-    // What an import that died had unpacked. That it cannot be removed is no reason not to work.
-    store.sweep().ok();
-    Ok(store)
-}
-
-/// The working folder of a pool. A storage's objects have the one that all who work on the storage share.
-fn agent_of(pool: &Path) -> PathBuf {
-    let storage = pool.parent().filter(|_| is_of_storage(pool)).unwrap_or(pool);
-    storage.join(".pvr-agent")
-}
-
-/// Whether a pool is the `objects` of a storage.
-fn is_of_storage(pool: &Path) -> bool {
-    pool.ends_with("objects") && pool.parent().is_some_and(|storage| storage.join("trails").is_dir())
 }
 
 /// Clears up after a deploy into `folder` that died, so that it is the old or the new one.

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use super::error::RepoError;
-use super::post::baseline;
-use super::source::{Copied, Run, Source};
+use super::get::between;
+use super::post::{Plan, Sent, baseline, objects_in};
+use super::source::{Copied, Fetched, Run, Source};
+use super::working::Status;
 use super::{Repo, read_state};
 use crate::remote::{Objects, Observer, Remote, Resend, Silent};
 use crate::state::{ObjectId, State, StatePath};
@@ -19,13 +21,25 @@ impl Repo {
         resend: Resend,
         observer: &dyn Observer,
         synched: &mut dyn FnMut(bool),
-    ) -> Result<(), RepoError> {
+    ) -> Result<Sent, RepoError> {
         let state = self.committed()?;
         let there = baseline(remote.state(&self.limits))?;
         synched(there.is_some());
-        let there = there.unwrap_or_default();
-        remote.upload(self.store()?, state.objects().filter(|(_, id)| !there.contains(id)), resend, observer)?;
-        remote.put(&state, &self.limits)?;
+        let there = objects_in(there.as_ref());
+        let unknown = state.objects().filter(|(_, id)| !there.contains(id));
+        let uploaded = remote.upload(self.store_to_read()?, unknown, resend, observer)?;
+        observer.waits(true);
+        let put = remote.put(&state, &self.limits);
+        observer.waits(false);
+        put?;
+        let mut sent =
+            Sent { uploaded, known: objects_in(Some(&state)).intersection(&there).count(), warnings: Vec::new() };
+        sent.warnings
+            .extend(self.remember_put(uri).err().map(|error| format!("the address is not remembered: {error}")));
+        Ok(sent)
+    }
+
+    fn remember_put(&self, uri: &str) -> Result<(), RepoError> {
         let lock = self.lock()?;
         let mut config = self.config()?;
         config.default_put_url = uri.to_owned();
@@ -37,27 +51,36 @@ impl Repo {
         config.write(&self.pvr, &lock)
     }
 
+    /// What a put would send, and what would come of it. Changes nothing on either side.
+    pub fn would_put(&self, remote: &Remote, resend: Resend) -> Result<Plan, RepoError> {
+        let mut plan = self.plan(remote, &self.committed()?, resend)?;
+        plan.disk = remote.disk()?;
+        Ok(plan)
+    }
+
     /// Puts the committed state into another repository, whose `.pvr` this is: its objects first, each verified. The
-    /// working tree there stays as it is. Says how many keys had objects.
-    pub fn put_local(&self, pvr: &Path, copied: Copied<'_>) -> Result<usize, RepoError> {
+    /// working tree there stays as it is. Says what that took, or would take, and what changes in the state there.
+    pub fn put_local(&self, pvr: &Path, run: Run, copied: Copied<'_>) -> Result<(Fetched, Status), RepoError> {
         let state = self.committed()?;
         let mut other = Self::at(pvr).with_json_limits(self.limits);
         pvr.clone_into(&mut other.pvr);
-        if read_state(pvr, &self.limits)?.is_none() {
+        let Some(before) = read_state(pvr, &self.limits)? else {
             return Err(RepoError::NoSource { path: pvr.to_owned(), inside: pvr.join(".pvr/json").is_file() });
-        }
+        };
         let wanted: Vec<(&StatePath, &ObjectId)> = state.objects().collect();
         let own = Source::Local(&self.pvr).open(&self.limits)?;
-        let objects = own.fetch(other.store()?, &wanted, Run::Really, &Silent, copied)?.objects;
-        let lock = other.lock()?;
-        other.write_pristine(&state, &lock)?;
-        Ok(objects)
+        let fetched = own.fetch(&other.store_for(run)?, &wanted, run, &Silent, copied)?;
+        if let Some(lock) = other.lock_for(run)? {
+            other.write_pristine(&state, &lock)?;
+        }
+        Ok((fetched, between(&before, &state)?))
     }
 
     /// Sends the objects of the committed state, and nothing else.
     pub fn put_objects(&self, objects: &Objects, resend: Resend, observer: &dyn Observer) -> Result<(), RepoError> {
         let state = self.committed()?;
-        Ok(objects.upload(self.store()?, state.objects(), resend, observer)?)
+        objects.upload(self.store_to_read()?, state.objects(), resend, observer)?;
+        Ok(())
     }
 
     fn committed(&self) -> Result<State, RepoError> {

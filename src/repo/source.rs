@@ -13,7 +13,7 @@ use super::error::RepoError;
 use super::{Config, read_state};
 use crate::remote::{Observer, Remote};
 use crate::state::{JsonLimits, ObjectId, State, StatePath};
-use crate::store::{ObjectStore, Sealed, Stage, StoreError};
+use crate::store::{ObjectStore, Sealed, StoreError, gauge};
 
 /// Where a state comes from.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub struct Fetched {
     pub added: Vec<ObjectId>,
     /// Objects that were.
     pub reused: usize,
-    /// Bytes of those that were not; unknown before they come from an endpoint.
+    /// Bytes of those that were not; unknown before they come from an endpoint that does not tell.
     pub bytes: Option<u64>,
     /// What was left out of an archive; a line each.
     pub warnings: Vec<String>,
@@ -114,7 +114,7 @@ impl Opened<'_> {
         let ids: BTreeSet<ObjectId> = wanted.iter().map(|(_, id)| **id).collect();
         let mut absent = BTreeSet::new();
         for id in &ids {
-            if store.intact(id)?.is_none() {
+            if store.keep(id)?.is_none() {
                 absent.insert(*id);
             }
         }
@@ -125,9 +125,9 @@ impl Opened<'_> {
             ..Fetched::default()
         };
         match &self.from {
-            From::Remote(_) if run == Run::Dry => {
+            From::Remote(remote) if run == Run::Dry => {
                 fetched.objects = absent.len();
-                fetched.bytes = absent.is_empty().then_some(0);
+                fetched.bytes = remote.bytes(absent)?;
             }
             From::Remote(remote) => {
                 fetched.objects = remote.download(store, wanted.to_vec(), observer)?;
@@ -137,6 +137,7 @@ impl Opened<'_> {
             From::Folder(pools) => {
                 let mut left = absent;
                 let mut bytes = 0;
+                gauge::plan(left.iter().map(|id| size_in(pools, id)).sum());
                 for (key, id) in wanted {
                     let cached = !left.remove(*id);
                     if !cached {
@@ -158,6 +159,12 @@ impl Opened<'_> {
     }
 }
 
+/// The size of what goes by the name of an object, if there is something.
+fn size_in(pools: &[PathBuf; 2], id: &ObjectId) -> u64 {
+    let mut sizes = pools.iter().filter_map(|pool| Some(pool.join(id.to_string()).metadata().ok()?.len()));
+    sizes.next().unwrap_or_default()
+}
+
 /// Copies an object out of another repository, verified; says how many bytes it has.
 fn from_folder(
     store: &ObjectStore,
@@ -171,7 +178,7 @@ fn from_folder(
     let result = match run {
         Run::Really => copy(store, &path, id).and_then(|sealed| {
             let size = sealed.size();
-            store.publish(vec![sealed], Stage::No).map(|_| size)
+            store.publish(vec![sealed], store.staging()).map(|_| size)
         }),
         Run::Dry => look(&path, id),
     };
@@ -186,12 +193,16 @@ fn from_folder(
 fn copy(store: &ObjectStore, from: &Path, id: &ObjectId) -> Result<Sealed, StoreError> {
     let failed = |verb, source| StoreError::Io { verb, path: from.to_owned(), source };
     let mut file = File::open(from).map_err(|error| failed("open", error))?;
-    let mut writer = store.begin(Some(*id), None)?;
+    let size = file.metadata().map_err(|error| failed("look at", error))?.len();
+    let mut writer = store.begin(Some(*id), Some(size))?;
     let mut buf = vec![0; 128 * 1024];
     loop {
         match file.read(&mut buf) {
             Ok(0) => return writer.finish(),
-            Ok(got) => writer.write_all(&buf[..got])?,
+            Ok(got) => {
+                writer.write_all(&buf[..got])?;
+                gauge::done(got as u64);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(failed("read", error)),
         }
@@ -234,6 +245,6 @@ fn from_archive(
     let mut parked = store.park()?;
     let contents = archive.contents(&needed, &mut Sink::Park(&mut parked))?;
     complete(&contents)?;
-    parked.publish(Stage::No)?;
+    parked.publish(store.staging())?;
     Ok(contents)
 }

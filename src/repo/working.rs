@@ -5,10 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
-
-use sha2::{Digest, Sha256};
 
 use super::error::{Context, RepoError};
 use super::hashes::Hashes;
@@ -65,13 +63,17 @@ impl Repo {
     ) -> Result<Working, RepoError> {
         let mut entries: BTreeMap<String, Value> = BTreeMap::new();
         let (mut untracked, mut warnings) = (Vec::new(), Vec::new());
+        let mut tracked = Vec::new();
         for found in walk(&self.root)? {
             let key = found.path.as_deref().and_then(|path| StatePath::parse(path).ok());
-            let tracked = key.filter(|key| pristine.get(key.as_str()).is_some() || index.0.contains_key(key));
-            let (Some(key), Some(metadata)) = (tracked, &found.file) else {
-                untracked.push(found.shown);
-                continue;
-            };
+            let key = key.filter(|key| pristine.get(key.as_str()).is_some() || index.0.contains_key(key));
+            match (key, found.file) {
+                (Some(key), Some(metadata)) => tracked.push((key, metadata)),
+                _ => untracked.push(found.shown),
+            }
+        }
+        hashes.plan(&tracked);
+        for (key, metadata) in tracked {
             let forced = index.0.get(&key).is_some_and(|added| added.force_object);
             let was_object = matches!(pristine.get(key.as_str()), Some(Entry::Object(_)));
             let path = key.below(&self.root);
@@ -82,7 +84,7 @@ impl Repo {
             };
             let value = match value {
                 Some(value) => value,
-                None => hashes.of(&key, &path, metadata)?.to_string().into(),
+                None => hashes.of(&key, &path, &metadata)?.to_string().into(),
             };
             entries.insert(key.as_str().to_owned(), value);
         }
@@ -97,23 +99,30 @@ impl Repo {
         let pristine = self.pristine()?.ok_or_else(|| RepoError::NotARepo(self.root.clone()))?;
         let index = Index::read(&self.pvr)?;
         let working = self.look(&pristine, &index)?;
-        let changes = Changes::between(&normal(&pristine)?, &working.state);
-        let name = |path: &StatePath| path.as_str().to_owned();
-        let spec = pristine.spec().is_none().then(|| document::SPEC_KEY.to_owned());
-        let status = Status {
-            added: spec.into_iter().chain(changes.added.iter().map(name)).collect(),
-            removed: changes.removed.iter().map(name).collect(),
-            changed: changes.changed.iter().map(name).collect(),
-            untracked: working.untracked,
-        };
+        let status = status_between(&normal(&pristine)?, &working);
         Ok((status, working.warnings))
     }
 
     /// The merge patch from the committed state to the working tree, with what was let pass.
-    pub fn diff(&self) -> Result<(Value, Vec<String>), RepoError> {
+    pub fn diff(&self) -> Result<(Value, Status, Vec<String>), RepoError> {
         let pristine = self.pristine()?.ok_or_else(|| RepoError::NotARepo(self.root.clone()))?;
         let working = self.look(&pristine, &Index::read(&self.pvr)?)?;
-        Ok((patch::diff(&normal(&pristine)?.to_value(), &working.state.to_value()), working.warnings))
+        let before = normal(&pristine)?;
+        let status = status_between(&before, &working);
+        Ok((patch::diff(&before.to_value(), &working.state.to_value()), status, working.warnings))
+    }
+}
+
+/// What the working tree changes in a state with normal numbers.
+fn status_between(pristine: &State, working: &Working) -> Status {
+    let changes = Changes::between(pristine, &working.state);
+    let name = |path: &StatePath| path.as_str().to_owned();
+    let spec = pristine.spec().is_none().then(|| document::SPEC_KEY.to_owned());
+    Status {
+        added: spec.into_iter().chain(changes.added.iter().map(name)).collect(),
+        removed: changes.removed.iter().map(name).collect(),
+        changed: changes.changed.iter().map(name).collect(),
+        untracked: working.untracked.clone(),
     }
 }
 
@@ -180,14 +189,6 @@ fn inline(
 
 /// Sha256 of a file.
 pub(super) fn hash_file(path: &Path) -> Result<ObjectId, RepoError> {
-    let mut file = File::open(path).on("open", path)?;
-    let (mut hasher, mut buf) = (Sha256::new(), vec![0; 128 * 1024]);
-    loop {
-        match file.read(&mut buf) {
-            Ok(0) => return Ok(ObjectId::from_bytes(hasher.finalize().into())),
-            Ok(got) => hasher.update(&buf[..got]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error).on("read", path),
-        }
-    }
+    let file = File::open(path).on("open", path)?;
+    crate::store::hash(file).on("read", path)
 }

@@ -1,5 +1,6 @@
 //! SHA-256 of streams.
 
+use super::gauge;
 use crate::state::ObjectId;
 use sha2::{Digest, Sha256};
 use std::io::{self, ErrorKind, Read};
@@ -32,7 +33,10 @@ pub(crate) fn hash(mut from: impl Read) -> io::Result<ObjectId> {
     loop {
         match from.read(&mut chunk) {
             Ok(0) => return Ok(hasher.finish()),
-            Ok(n) => hasher.update(&chunk[..n]),
+            Ok(n) => {
+                hasher.update(&chunk[..n]);
+                gauge::done(n as u64);
+            }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }

@@ -49,6 +49,7 @@
 mod caps;
 mod durable;
 mod error;
+pub mod gauge;
 mod hash;
 mod lock;
 mod memo;
@@ -75,6 +76,7 @@ pub use writer::{Sealed, Writer};
 pub(crate) use durable::folder as sync_folder;
 pub(crate) use error::{Absent, Context, Shown};
 pub(crate) use hash::{Hasher, hash};
+pub(crate) use space::Room;
 pub(crate) use temp::TempDir;
 
 use crate::state::ObjectId;
@@ -115,6 +117,8 @@ pub struct Options {
     pub reserve_percent: u8,
     /// Only look: nothing is created, brought back or remembered.
     pub read_only: bool,
+    /// Collectors that know nothing of this program work here: these are the objects of a storage.
+    pub collected: bool,
 }
 
 impl ObjectStore {
@@ -187,6 +191,11 @@ impl ObjectStore {
     /// The working folder.
     pub fn agent(&self) -> &Path {
         &self.inner.agent
+    }
+
+    /// What a new object needs here while no revision names it.
+    pub fn staging(&self) -> Stage {
+        if self.inner.options.collected { Stage::Yes } else { Stage::No }
     }
 
     pub(crate) fn tmp(&self) -> PathBuf {

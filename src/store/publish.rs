@@ -24,9 +24,9 @@ use std::time::{Duration, SystemTime};
 /// Whether an object gets a second link that keeps it until a revision names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// On a device, where collectors delete what has only one link.
+    /// In a storage, where collectors delete what has only one link.
     Yes,
-    /// In a pool of a working copy, which nobody collects.
+    /// In any other pool, which nobody collects.
     No,
 }
 

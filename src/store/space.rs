@@ -28,6 +28,17 @@ impl Space {
     }
 }
 
+/// What a revision takes besides its objects.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Room {
+    /// Sizes of its files of JSON, and of what belongs to it.
+    pub(crate) files: Vec<u64>,
+    /// Sizes of copies of its objects.
+    pub(crate) copies: Vec<u64>,
+    /// How many folders.
+    pub(crate) folders: usize,
+}
+
 /// Bytes promised to one writer; given back when dropped.
 #[derive(Debug)]
 pub struct Reservation {
@@ -62,27 +73,44 @@ impl ObjectStore {
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, StoreError> {
         let mut promised = self.inner.promised.lock().unwrap_or_else(PoisonError::into_inner);
         let available = self.space_beside(*promised)?.available();
-        if bytes > available {
-            return Err(StoreError::NoSpace { path: self.inner.objects.clone(), wanted: bytes, available });
-        }
-        *promised = promised.saturating_add(bytes);
-        Ok(Reservation { bytes, promised: Arc::clone(&self.inner.promised) })
+        self.promise(bytes, available, &mut promised)
     }
 
-    /// Promises room for new files of these sizes and for new folders, all rounded to whole blocks, if there are
-    /// inodes for them as well.
-    pub(crate) fn reserve_files(&self, sizes: &[u64], folders: usize) -> Result<Reservation, StoreError> {
+    /// Promises room for what a revision takes besides its objects, rounded to whole blocks, if there are inodes for it as
+    /// well.
+    ///
+    /// What is left free for others is left to them. But a device on which that has been used up can be helped only by
+    /// another revision: as long as its objects are all there, that takes a few files of JSON, which may use a tenth of
+    /// what is left free for others, if they really fit.
+    pub(crate) fn reserve_files(&self, room: &Room) -> Result<Reservation, StoreError> {
         let path = &self.inner.objects;
         let fs = statvfs(path).on("ask for the free space of", path)?;
-        let wanted = (sizes.len() + folders) as u64;
+        let wanted = (room.files.len() + room.copies.len() + room.folders) as u64;
         // File systems without a table of inodes say that they have none.
         if fs.f_files > 0 && wanted > fs.f_favail {
             return Err(StoreError::NoInodes { path: path.clone(), wanted, available: fs.f_favail });
         }
         let block = fs.f_frsize.max(1);
-        let blocks = |size: &u64| size.div_ceil(block);
-        let blocks = sizes.iter().map(blocks).fold(folders as u64, u64::saturating_add);
-        self.reserve(blocks.saturating_mul(block))
+        let bytes = |sizes: &[u64], blocks: u64| {
+            let blocks = sizes.iter().map(|size| size.div_ceil(block)).fold(blocks, u64::saturating_add);
+            blocks.saturating_mul(block)
+        };
+        let (small, copies) = (bytes(&room.files, room.folders as u64), bytes(&room.copies, 0));
+        let mut promised = self.inner.promised.lock().unwrap_or_else(PoisonError::into_inner);
+        let space = self.space_beside(*promised)?;
+        let mut available = space.available();
+        if small <= space.reserved / 10 && copies <= available {
+            available = space.free.saturating_sub(space.promised);
+        }
+        self.promise(small.saturating_add(copies), available, &mut promised)
+    }
+
+    fn promise(&self, bytes: u64, available: u64, promised: &mut u64) -> Result<Reservation, StoreError> {
+        if bytes > available {
+            return Err(StoreError::NoSpace { path: self.inner.objects.clone(), wanted: bytes, available });
+        }
+        *promised = promised.saturating_add(bytes);
+        Ok(Reservation { bytes, promised: Arc::clone(&self.inner.promised) })
     }
 
     fn space_beside(&self, promised: u64) -> Result<Space, StoreError> {

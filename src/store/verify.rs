@@ -5,7 +5,7 @@ use super::durable;
 use super::error::{Context, StoreError};
 use super::hash::hash;
 use super::memo::Stamp;
-use super::publish::Held;
+use super::publish::{Held, Stage};
 use crate::state::ObjectId;
 use crate::state::clock;
 use rustix::fs::{Mode, OFlags, fsync, open};
@@ -89,6 +89,12 @@ impl ObjectStore {
             return Ok(Some(stamp.size));
         }
         Err(StoreError::Contended { path: self.path(id) })
+    }
+
+    /// As [`intact`](ObjectStore::intact), for somebody who goes on to use the object: where collectors work it is
+    /// [staged](ObjectStore::stage) as well.
+    pub fn keep(&self, id: &ObjectId) -> Result<Option<u64>, StoreError> {
+        if self.writes() && self.staging() == Stage::Yes { self.stage(id) } else { self.intact(id) }
     }
 
     /// Gives up the second links of these objects. That there are none is fine.

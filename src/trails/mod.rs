@@ -38,6 +38,7 @@ mod layout;
 mod name;
 mod place;
 mod read;
+mod restart;
 mod room;
 mod sweep;
 
@@ -51,6 +52,8 @@ pub use install::{Install, Installed, Outcome, install, missing};
 pub use layout::{Laid, Layout, is_bind};
 pub use name::RevisionName;
 pub use read::StepInfo;
+pub use restart::Restart;
+pub(crate) use room::reserve_layout;
 pub use sweep::Swept;
 
 use crate::state::JsonLimits;
@@ -77,12 +80,16 @@ impl Storage {
 
     /// As [`open`](Storage::open), with fewer capabilities than the system has.
     pub fn open_with(root: &Path, capabilities: Option<Capabilities>) -> Result<Self, TrailsError> {
-        Self::open_as(root, Options { capabilities, reserve_percent: RESERVED_PERCENT, read_only: false })
+        Self::open_as(
+            root,
+            Options { capabilities, reserve_percent: RESERVED_PERCENT, read_only: false, collected: true },
+        )
     }
 
     /// Opens a storage to look at it; nothing is created or changed.
     pub fn open_read_only(root: &Path) -> Result<Self, TrailsError> {
-        let options = Options { capabilities: None, reserve_percent: RESERVED_PERCENT, read_only: true };
+        let options =
+            Options { capabilities: None, reserve_percent: RESERVED_PERCENT, read_only: true, collected: true };
         Self::open_as(root, options)
     }
 

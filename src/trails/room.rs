@@ -6,10 +6,9 @@
 use super::error::InstallError;
 use super::layout::is_bind;
 use super::{Install, Storage};
-use crate::state::Entry;
-use crate::state::Progress;
 use crate::state::canonical::to_canonical;
-use crate::store::Reservation;
+use crate::state::{Entry, Progress, State};
+use crate::store::{ObjectStore, Reservation, Room};
 use std::collections::BTreeSet;
 
 /// What is there in any revision: the folder that it is built in, its own, `.pvr` and `.pv`.
@@ -20,22 +19,27 @@ const SMALL: [u64; 4] = [4096, 1, 1, 1];
 
 /// Sets the room aside for building a revision. Its objects are there.
 pub(super) fn reserve(storage: &Storage, job: &Install<'_>) -> Result<Reservation, InstallError> {
-    let mut sizes = SMALL.to_vec();
+    let progress = [Progress::new(), Progress::done()].map(|progress| progress.to_bytes().len() as u64);
+    let more: Vec<u64> = progress.into_iter().chain(job.commit_msg.map(|msg| msg.len() as u64)).collect();
+    reserve_layout(storage.store(), job.state, &more)
+}
+
+/// Sets the room aside for a folder with the files of a state, whose objects are there, and files of the sizes in `more`.
+pub(crate) fn reserve_layout(store: &ObjectStore, state: &State, more: &[u64]) -> Result<Reservation, InstallError> {
+    let mut room = Room { files: SMALL.to_vec(), ..Room::default() };
     let mut folders = BTreeSet::new();
-    let mut binds = 0;
-    for (key, entry) in job.state.entries() {
+    for (key, entry) in state.entries() {
         folders.extend(key.folders());
         match entry {
-            Entry::Json(value) => sizes.push(to_canonical(value)?.len() as u64),
+            Entry::Json(value) => room.files.push(to_canonical(value)?.len() as u64),
             Entry::Object(id) if is_bind(key) => {
-                binds = 1;
-                sizes.push(storage.store().stamp_of(&storage.store().path(id)).map_or(0, |stamp| stamp.size));
+                room.copies.push(store.stamp_of(&store.path(id)).map_or(0, |stamp| stamp.size));
             }
             Entry::Object(_) => {}
         }
     }
-    sizes.push(job.state.to_canonical()?.len() as u64);
-    sizes.extend([Progress::new(), Progress::done()].map(|progress| progress.to_bytes().len() as u64));
-    sizes.extend(job.commit_msg.map(|msg| msg.len() as u64));
-    Ok(storage.store().reserve_files(&sizes, FOLDERS + binds + folders.len())?)
+    room.files.push(state.to_canonical()?.len() as u64);
+    room.files.extend(more);
+    room.folders = FOLDERS + usize::from(!room.copies.is_empty()) + folders.len();
+    Ok(store.reserve_files(&room)?)
 }

@@ -66,7 +66,8 @@ impl Home {
         String::from_utf8(fs::read(self.at(path)).unwrap()).unwrap()
     }
 
-    /// Runs `pvr` in a folder below the working folder; a minute is more than any of these takes without an emulator.
+    /// Runs `pvr` in a folder below the working folder. One that hangs is ended: five minutes are more than any of these
+    /// takes on a machine that is busy with other tests, without an emulator.
     pub fn pvr<S: AsRef<OsStr>>(&self, folder: &str, args: &[S]) -> Ran {
         self.run(folder, args, &[])
     }
@@ -86,7 +87,7 @@ impl Home {
             let status = loop {
                 match child.try_wait().unwrap() {
                     Some(status) => break status,
-                    None if begun.elapsed() > program::patience(Duration::from_secs(60)) => {
+                    None if begun.elapsed() > program::patience(Duration::from_secs(300)) => {
                         child.kill().unwrap();
                         break child.wait().unwrap();
                     }

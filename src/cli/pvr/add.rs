@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
+use super::working::Working;
 use crate::repo::AddAs;
 
 #[derive(Debug, clap::Args)]
@@ -16,5 +17,6 @@ pub(super) struct Args {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let add_as = if args.raw { AddAs::Object } else { AddAs::Inline };
+    let _working = Working::begin("adding");
     context.repo().add(&args.patterns, add_as).map_err(|error| Failure::coded(3, error))
 }

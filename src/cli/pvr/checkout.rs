@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
+use super::working::Working;
 use crate::repo::CheckoutAs;
 
 #[derive(Debug, clap::Args)]
@@ -24,5 +25,6 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     } else {
         CheckoutAs::Pretty
     };
+    let _working = Working::begin("checking out");
     context.repo().checkout(checkout_as).map_err(|error| Failure::coded(3, error))
 }

@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::context::{Context, clean};
 use super::failure::Failure;
-use super::show;
-use crate::repo::{self, CheckoutAs, DEFAULT_SPEC, How, Place, Reference, RepoError, Run, Step};
+use super::working::Working;
+use super::{report, show};
+use crate::repo::{self, CheckoutAs, DEFAULT_SPEC, How, Place, Reference, RepoError, Step};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -18,6 +21,9 @@ pub(super) struct Args {
     /// Kind of the state where only parts are cloned
     #[arg(short, long, default_value = DEFAULT_SPEC)]
     spec: String,
+    /// Say what was done as one JSON document
+    #[arg(long)]
+    json: bool,
     /// Device, URL, user/device or another repository's .pvr, with #part,-part behind it; then the new folder
     #[arg(value_name = "REPO [DIR]")]
     args: Vec<String>,
@@ -38,13 +44,43 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let target = clean(&context.cwd.join(target));
     let pool = context.pool(args.objects.as_deref())?;
     let checkout_as = if args.canonical { CheckoutAs::Canonical } else { CheckoutAs::Pretty };
+    let flags = report::Flags { dry_run: false, json: args.json };
+    let (mut got, mut working) = (None, None);
     let fill = |repo: &repo::Repo| {
-        context.get(repo, &reference, How::Replace, Run::Really).map(drop).map_err(|error| Failed(7, error))
+        got = Some(context.get(repo, &reference, How::Replace, flags).map_err(|error| Failed(7, error))?);
+        working = Some(Working::begin("checking out"));
+        Ok(())
     };
     let failed = |step, error| Failed(code(step), error);
     repo::clone(&target, &args.spec, &pool, context.limits, checkout_as, fill, failed)
         .map_err(|Failed(code, error)| Failure::coded(code, error))?;
-    show::print(&format!("Successfully cloned: {}\n", repo::shown(&target)))
+    drop(working);
+    if let (true, Some(got)) = (args.json, &got) {
+        let state = repo::Repo::at(&target).with_json_limits(context.limits).pristine_or_empty();
+        let state = state.map_err(|error| Failure::coded(8, error))?;
+        let files = report::Files { linked: 0, copied: state.objects().count(), json: state.json().count() };
+        return report::json(&Document {
+            source: &reference.text,
+            target: &target.to_string_lossy(),
+            pool: &pool,
+            objects: (&got.fetched).into(),
+            files,
+            state: (&got.changes).into(),
+            warnings: &got.fetched.warnings,
+        });
+    }
+    show::say(&format!("Successfully cloned: {}\n", repo::shown(&target)))
+}
+
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    source: &'a str,
+    target: &'a str,
+    pool: &'a str,
+    objects: report::Objects,
+    files: report::Files,
+    state: report::Changes<'a>,
+    warnings: &'a [String],
 }
 
 /// An error and the code of the step that it happened in.

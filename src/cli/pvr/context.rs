@@ -10,7 +10,9 @@
 //! | `--insecure` | `PVR_INSECURE` | no |
 //! | `--http-proxy` | `PVR_HTTP_PROXY` | `system`: `http_proxy`, `https_proxy`, `no_proxy` |
 //! | `--debug` | `PVR_DEBUG` | no |
+//! | `--quiet` | `PVR_QUIET` | no |
 //! | | `PVR_AGENT_MAX_STATE_BYTES`, `PVR_AGENT_MAX_JSON_DEPTH` | see `cli::limits` |
+//! | | `PVR_PROGRESS_AFTER` | 1: seconds before a bar is drawn |
 //! | | `PVR_HTTP_TIMEOUT` | 60: seconds without anything moving before a connection is given up |
 //!
 //! An environment variable that is set to nothing counts as not set.
@@ -26,9 +28,11 @@ use super::Globals;
 use super::access;
 use super::failure::Failure;
 use super::show::{self, Progress};
+use super::working::Working;
+use super::{report, screen};
 use crate::net::{Client, Patience, Proxies, Trust, Url};
 use crate::remote::{Access, Objects, Remote};
-use crate::repo::{GetOptions, How, Place, Reference, ReferenceError, Repo, RepoError, Run, Source};
+use crate::repo::{GetOptions, How, Place, Reference, ReferenceError, Repo, RepoError, Source};
 use crate::state::JsonLimits;
 
 const REPO_BASEURL: &str = "https://pvr.pantahub.com";
@@ -51,6 +55,9 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(globals: &Globals) -> Result<Self, Failure> {
+        if globals.quiet {
+            screen::be_quiet();
+        }
         let cwd = crate::repo::current_folder().map_err(|error| Failure::coded(1, error))?;
         // What a variable says is in the flags already: see `grammar`.
         let given = |flag: &Option<String>| flag.clone().filter(|text| !text.is_empty());
@@ -149,7 +156,7 @@ impl Context {
 
     fn discover_as(&self, url: &Url, access: &Access) -> Result<Remote, RepoError> {
         let remote = Remote::discover(&self.client, url, access);
-        show::tell(&format!("Getting remote repository info ... [{}]", if remote.is_ok() { "OK" } else { "ERROR" }));
+        show::note(&format!("Getting remote repository info ... [{}]", if remote.is_ok() { "OK" } else { "ERROR" }));
         Ok(remote?)
     }
 
@@ -170,16 +177,19 @@ impl Context {
         repo: &Repo,
         reference: &Reference,
         how: How,
-        run: Run,
+        flags: report::Flags,
     ) -> Result<crate::repo::Got, RepoError> {
-        let progress = Progress::new();
+        let progress = Progress::beside(flags.json);
         let mut copied = |key: &crate::state::StatePath, cached: bool| {
-            show::tell(&format!("{} [OK{}]", show::label(key), if cached { " cache" } else { "" }));
+            show::note(&format!("{} [OK{}]", show::label(key), if cached { " cache" } else { "" }));
         };
-        let options = GetOptions { uri: &reference.text, selection: &reference.parts, how, run };
+        let options = GetOptions { uri: &reference.text, selection: &reference.parts, how, run: flags.run() };
         let mut get = |source: &Source<'_>| repo.get(source, options, &progress, &mut copied);
         let got = match &reference.place {
-            Place::Local(path) => get(&Source::Local(path)),
+            Place::Local(path) => {
+                let _working = Working::begin("getting");
+                get(&Source::Local(path))
+            }
             Place::Remote(url) => get(&Source::Remote(&self.discover(url)?)),
         }?;
         show::warn(&got.fetched.warnings);

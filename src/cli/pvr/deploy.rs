@@ -1,9 +1,13 @@
 //! `pvr deploy`.
 
+use serde::Serialize;
+
 use super::context::{Context, clean};
 use super::failure::Failure;
+use super::report;
 use super::show::{self, Progress};
-use crate::remote::{Observer, Silent};
+use super::working::Working;
+use crate::remote::Observer;
 use crate::repo::{Deploy, DeployStep, Deployed, Overlay, Place, Reference, Run, Source, Untracked};
 use crate::state::{PartSelection, StatePath, escape};
 
@@ -30,7 +34,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let [folder, sources @ ..] = args.args.as_slice() else {
         return Err(Failure::coded(101, "Deploy needs at least 1 argument. See --help."));
     };
-    let say = |line: &str| if args.json { Ok(()) } else { show::print(&format!("{line}\n")) };
+    let say = |line: &str| if args.json { Ok(()) } else { show::say(&format!("{line}\n")) };
     let failed = |step, error: &dyn std::fmt::Display| Failure::coded(code(step), error);
     let own = context.cwd.join(".pvr");
     if sources.is_empty() && !own.join("json").is_file() {
@@ -71,11 +75,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             unheard = say(line);
         }
     };
+    let working = Working::begin("deploying");
     let deployed = deploy.finish(&mut step).map_err(|(step, error)| failed(step, &error))?;
+    drop(working);
     unheard?;
     if args.json {
-        let text = serde_json::to_string(&deployed).map_err(|error| Failure::coded(3, error))?;
-        return show::print(&format!("{text}\n"));
+        return report::json(&Document::of(&deployed));
     }
     if args.dry_run {
         return show::print(&would(&deployed));
@@ -84,19 +89,57 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
 }
 
 fn take(context: &Context, deploy: &mut Deploy, reference: &Reference, uri: &str, quiet: bool) -> Result<(), Failure> {
-    let progress = Progress::new();
-    let observer: &dyn Observer = if quiet { &Silent } else { &progress };
+    let progress = Progress::beside(quiet);
+    let observer: &dyn Observer = &progress;
     let mut copied = |key: &StatePath, cached: bool| {
-        show::tell(&format!("{} [OK{}]", show::label(key), if cached { " cache" } else { "" }));
+        show::note(&format!("{} [OK{}]", show::label(key), if cached { " cache" } else { "" }));
     };
     let mut take = |source: &Source<'_>| deploy.take(source, uri, &reference.parts, observer, &mut copied);
     let taken = match &reference.place {
-        Place::Local(path) => take(&Source::Local(path)),
+        Place::Local(path) => {
+            let _working = Working::begin("getting");
+            take(&Source::Local(path))
+        }
         Place::Remote(url) => context.discover(url).and_then(|remote| take(&Source::Remote(&remote))),
     };
     let warnings = taken.map_err(|error| Failure::coded(code(DeployStep::Source), error))?;
     show::warn(&warnings);
     Ok(())
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Document<'a> {
+    target: &'a str,
+    sources: &'a [String],
+    dry_run: bool,
+    objects: report::Objects,
+    files: report::Files,
+    state: report::Changes<'a>,
+    /// Names in `.pv/`.
+    boot: &'a [String],
+    /// Untracked files that stay, and all files that go.
+    kept: &'a [String],
+    removed: &'a [String],
+    warnings: &'a [String],
+}
+
+impl<'a> Document<'a> {
+    fn of(deployed: &'a Deployed) -> Self {
+        let Deployed { added, reused, bytes, linked, copied, json, .. } = deployed;
+        Self {
+            target: &deployed.target,
+            sources: &deployed.sources,
+            dry_run: deployed.dry_run,
+            objects: report::Objects { added: added.clone(), reused: *reused, linked: 0, bytes: *bytes },
+            files: report::Files { linked: *linked, copied: *copied, json: *json },
+            state: (&deployed.changes).into(),
+            boot: &deployed.boot,
+            kept: &deployed.kept,
+            removed: &deployed.removed,
+            warnings: &deployed.warnings,
+        }
+    }
 }
 
 /// Today's exit codes.
@@ -121,22 +164,16 @@ fn fixed_up(text: &str) -> String {
 }
 
 fn would(deployed: &Deployed) -> String {
-    let mut text = String::new();
-    let groups = [
-        ("A ", &deployed.keys_added),
-        ("D ", &deployed.keys_removed),
-        ("C ", &deployed.keys_changed),
-        ("would link .pv/", &deployed.boot),
-        ("would keep ", &deployed.kept),
-        ("would remove ", &deployed.removed),
-    ];
+    let mut text = report::Changes::from(&deployed.changes).lines();
+    let groups =
+        [("would link .pv/", &deployed.boot), ("would keep ", &deployed.kept), ("would remove ", &deployed.removed)];
     for (what, names) in groups {
         names.iter().for_each(|name| text.push_str(&format!("{what}{}\n", escape(name))));
     }
     let Deployed { added, reused, linked, copied, json, .. } = deployed;
     let bytes = deployed.bytes.map_or_else(String::new, |bytes| format!(" ({bytes} bytes)"));
     text + &format!("Would deploy {linked} hardlinks, {copied} copies and {json} JSON files\n")
-        + &format!("{added} objects{bytes} would come into the pool, {reused} are there\n")
+        + &format!("{} objects{bytes} would come into the pool, {reused} are there\n", added.len())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::failure::Failure;
 use super::report;
+use super::working::Working;
 use crate::repo::{Exported, Packing};
 use crate::state::PartSelection;
 
@@ -39,6 +40,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         _ => return Err(Failure::plain("export can have at most 1 argument. See --help")),
     };
     let parts = PartSelection::parse(&args.parts.join(","));
+    let working = Working::begin("exporting");
     let repo = context.repo();
     if file == "-" {
         if args.json {
@@ -49,6 +51,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let path = Path::new(file);
     let packing = Packing::of(path);
     let exported = repo.export(path, packing, &parts).map_err(|error| Failure::coded(3, error))?;
+    drop(working);
     if args.json {
         return report::json(&Document { file, gzip: packing == Packing::Gzip, exported });
     }

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::failure::Failure;
 use super::show;
+use super::working::Working;
 use crate::net::Url;
 use crate::remote::Resend;
 use crate::repo::{Place, PostOptions, Reference, ReferenceError, RepoError};
@@ -43,6 +44,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         resend: Resend::No,
     };
     let (source, destination) = context.discover_both(&source, &destination).map_err(failed)?;
+    let _working = Working::begin("copying");
     let posted = crate::repo::fast_copy((&source, &from), (&destination, &to), args.merge, &options, &context.limits)
         .map_err(failed)?;
     show::posted(&posted);

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
+use super::working::Working;
 use super::{report, show};
 use crate::state::escape;
 
@@ -15,7 +16,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let working = Working::begin("checking");
     let found = context.repo().fsck().map_err(|error| Failure::coded(2, error))?;
+    drop(working);
     let wrong = match found.findings.len() {
         0 => "clean".to_owned(),
         1 => "1 finding".to_owned(),

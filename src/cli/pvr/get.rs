@@ -42,11 +42,11 @@ pub(super) fn take(context: &Context, repo: Option<&String>, flags: report::Flag
     if repo.pristine().map_err(failed)?.is_none() {
         return Err(failed(RepoError::NotARepo(context.cwd.clone())));
     }
-    let got = context.get(&repo, &reference, how, flags.run()).map_err(failed)?;
+    let got = context.get(&repo, &reference, how, flags).map_err(failed)?;
     let done = format!(
         "\nImported {} objects to {}\n\n\nRun pvr checkout to checkout the changed files into the workspace.\n",
         got.fetched.objects,
         crate::repo::shown(&got.pool),
     );
-    report::print(flags, text, &got.pool, &got.fetched, &got.changes, &done)
+    report::print(flags, Some(text), &got.pool, &got.fetched, &got.changes, &done)
 }

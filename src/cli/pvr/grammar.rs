@@ -28,6 +28,7 @@ const VARIABLES: &[(&str, &str, &str)] = &[
     ("", "http-proxy", "PVR_HTTP_PROXY"),
     ("", "insecure", "PVR_INSECURE"),
     ("", "no-index", "PVR_NO_INDEX"),
+    ("", "quiet", "PVR_QUIET"),
     ("", "repo-baseurl", "PVR_REPO_BASEURL"),
     ("add", "raw", "PVR_ADD_RAW"),
     ("checkout", "canonical", "PVR_CANONICAL_JSON"),

@@ -31,10 +31,13 @@ mod put;
 mod putobjects;
 mod remoteinfo;
 mod report;
+mod screen;
 mod self_upgrade;
+mod sending;
 mod show;
 mod status;
 mod version;
+mod working;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -87,6 +90,9 @@ struct Globals {
     /// Show the heads of all requests and answers on stderr [env: PVR_DEBUG]
     #[arg(short, long)]
     debug: bool,
+    /// Only results, warnings and errors: neither bars nor lines about single steps [env: PVR_QUIET]
+    #[arg(short, long)]
+    quiet: bool,
     /// Nothing replaces this program while it runs: accepted for scripts
     #[arg(long, hide = true)]
     disable_self_upgrade: bool,

@@ -1,13 +1,21 @@
 //! `pvr post`.
 
+use serde::Serialize;
+
 use super::context::Context;
 use super::failure::Failure;
+use super::report;
+use super::sending::{self, Becomes};
 use super::show::{self, Progress};
+use super::working::Working;
+use crate::remote::Posted;
 use crate::remote::Resend;
 use crate::repo::{Place, PostOptions, ReferenceError, RepoError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    #[command(flatten)]
+    flags: report::Flags,
     /// Further members of the document that is posted, as a JSON object
     #[arg(short, long, value_name = "JSON")]
     envelope: Option<String>,
@@ -25,9 +33,25 @@ pub(super) struct Args {
     target: Vec<String>,
 }
 
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Document<'a> {
+    target: &'a str,
+    dry_run: bool,
+    rev: &'a str,
+    state_sha: &'a str,
+    trail_id: &'a str,
+    objects: report::Objects,
+    warnings: &'a [String],
+}
+
 pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let repo = context.repo();
-    let failed = |error: RepoError| Failure::coded(3, error).also_on_stdout();
+    let failed = |error: RepoError| {
+        let failure = Failure::coded(3, error);
+        // What reads documents finds none.
+        if args.flags.json { failure } else { failure.also_on_stdout() }
+    };
     let remembered;
     let text = match args.target.as_slice() {
         [_, _, ..] => return Err(Failure::plain("post can have at most 1 argument. See --help.")),
@@ -56,7 +80,22 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         resend: if args.force { Resend::Force } else { Resend::No },
     };
     let remote = context.discover(url).map_err(failed)?;
-    let posted = repo.post(&remote, &reference.text, &options, &Progress::new(), &mut show::synched).map_err(failed)?;
+    if args.flags.dry_run {
+        let working = Working::begin("asking");
+        let plan = repo.would_post(&remote, &options).map_err(failed)?;
+        drop(working);
+        return sending::print(args.flags, &reference.text, &plan, Becomes::Revision);
+    }
+    let progress = Progress::beside(args.flags.json);
+    let (posted, sent) =
+        repo.post(&remote, &reference.text, &options, &progress, &mut show::synched).map_err(failed)?;
+    show::warn(&sent.warnings);
     show::posted(&posted);
+    if args.flags.json {
+        let Posted { rev, state_sha, trail_id } = &posted;
+        let (objects, warnings) = ((&sent).into(), sent.warnings.as_slice());
+        let target = &reference.text;
+        return report::json(&Document { target, dry_run: false, rev, state_sha, trail_id, objects, warnings });
+    }
     Ok(())
 }

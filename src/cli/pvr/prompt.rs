@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 
-use super::show;
+use super::{screen, show};
 use crate::remote::{Ask, AuthError, Credentials};
 
 /// What Ctrl-C sends while signals are off.
@@ -19,6 +19,7 @@ impl Ask for Terminal {
         if !io::stdin().is_terminal() {
             return Ok(None);
         }
+        let _question = screen::question();
         show::tell(&format!("*** Login @ {endpoint} (realm={realm}) ***"));
         let username = loop {
             let name = line("Username: ")?;
@@ -35,6 +36,7 @@ impl Ask for Terminal {
         if !io::stdin().is_terminal() {
             return Ok(None);
         }
+        let _question = screen::question();
         show::tell(&format!("{server} wants a login at {endpoint}, which is another server."));
         let answer = line("Log in there, and give the token to the one that asks? [y/N] ")?;
         Ok(Some(matches!(answer.as_str(), "y" | "Y" | "yes")))

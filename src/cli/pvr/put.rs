@@ -1,19 +1,35 @@
 //! `pvr put`, and `push`.
 
+use serde::Serialize;
+
 use super::context::Context;
 use super::failure::Failure;
+use super::report;
+use super::sending::{self, Becomes};
 use super::show::{self, Progress};
+use super::working::Working;
 use crate::remote::Resend;
 use crate::repo::{Place, RepoError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    #[command(flatten)]
+    flags: report::Flags,
     /// Send objects again that the other side has
     #[arg(short, long)]
     force: bool,
     /// Device, URL, user/device or another repository's .pvr [default: where it was put before]
     #[arg(value_name = "TARGET")]
     target: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Document<'a> {
+    target: &'a str,
+    dry_run: bool,
+    objects: report::Objects,
+    warnings: &'a [String],
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
@@ -35,14 +51,30 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     match &reference.place {
         Place::Local(path) => {
             let mut copied = |key: &crate::state::StatePath, cached: bool| {
-                show::tell(&format!("{} [OK{}]", show::label(key), if cached { " cache" } else { "" }));
+                show::note(&format!("{} [OK{}]", show::label(key), if cached { " cache" } else { "" }));
             };
-            repo.put_local(path, &mut copied).map(drop).map_err(failed)
+            let working = Working::begin("putting");
+            let (fetched, changes) = repo.put_local(path, args.flags.run(), &mut copied).map_err(failed)?;
+            drop(working);
+            report::print(args.flags, None, path, &fetched, &changes, "")
         }
         Place::Remote(url) => {
             let remote = context.discover(url).map_err(failed)?;
             let resend = if args.force { Resend::Force } else { Resend::No };
-            repo.put(&remote, &reference.text, resend, &Progress::new(), &mut show::synched).map_err(failed)
+            if args.flags.dry_run {
+                let working = Working::begin("asking");
+                let plan = repo.would_put(&remote, resend).map_err(failed)?;
+                drop(working);
+                return sending::print(args.flags, &reference.text, &plan, Becomes::State);
+            }
+            let progress = Progress::beside(args.flags.json);
+            let sent = repo.put(&remote, &reference.text, resend, &progress, &mut show::synched).map_err(failed)?;
+            show::warn(&sent.warnings);
+            if args.flags.json {
+                let (objects, warnings) = ((&sent).into(), sent.warnings.as_slice());
+                return report::json(&Document { target: &reference.text, dry_run: false, objects, warnings });
+            }
+            Ok(())
         }
     }
 }

@@ -4,35 +4,21 @@
 //! below them; without one, stdout has nothing but a line for each object that has moved.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::failure::Failure;
+use super::screen::{self};
+pub(super) use super::screen::{note, print, say, tell};
+use super::working::Working;
 use crate::remote::{Announced, Observer, Posted};
 use crate::state::{ObjectId, StatePath};
 
 const REDRAW_EVERY: Duration = Duration::from_millis(100);
 const BAR: usize = 24;
 
-/// Writes to stdout. A reader that has gone away is no error.
-pub(super) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::coded(3, format!("stdout: {error}"))),
-        _ => Ok(()),
-    }
-}
-
-/// Writes a line to stderr.
-pub(super) fn tell(line: &str) {
-    // When stderr cannot be written to, there is nobody to tell that.
-    writeln!(io::stderr().lock(), "{line}").ok();
-}
-
 /// Whether the state of the other side is known, so that its objects need not be sent.
 pub(super) fn synched(ok: bool) {
-    tell(&format!("Synching baseline state with device [{}]", if ok { "OK" } else { "ERROR" }));
+    note(&format!("Synching baseline state with device [{}]", if ok { "OK" } else { "ERROR" }));
 }
 
 /// A revision that was made.
@@ -55,7 +41,9 @@ pub(super) fn label(key: &StatePath) -> String {
 
 /// Shows transfers.
 pub(super) struct Progress {
-    terminal: bool,
+    live: bool,
+    /// Whether stdout belongs to a document.
+    document: bool,
     state: Mutex<State>,
 }
 
@@ -64,6 +52,7 @@ struct State {
     running: BTreeMap<ObjectId, Transfer>,
     finished: usize,
     drawn: Option<Instant>,
+    waiting: Option<Working>,
 }
 
 struct Transfer {
@@ -74,7 +63,14 @@ struct Transfer {
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self { terminal: io::stdout().is_terminal(), state: Mutex::default() }
+        Self { live: screen::is_live(), document: false, state: Mutex::default() }
+    }
+
+    /// The same, if stdout is to hold a document and nothing else (`--json`).
+    pub(super) fn beside(document: bool) -> Self {
+        let mut progress = Self::new();
+        progress.document = document;
+        progress
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -84,40 +80,43 @@ impl Progress {
     /// A line on stderr, above the bar.
     fn line(&self, line: &str) {
         let mut state = self.state();
-        self.clear(&mut state);
-        tell(line);
-    }
-
-    fn clear(&self, state: &mut State) {
-        if state.drawn.take().is_some() {
-            print("\r\u{1b}[K").ok();
-        }
+        state.drawn = None;
+        note(line);
     }
 
     fn draw(&self, state: &mut State) {
-        if !self.terminal || state.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW_EVERY) {
+        if !self.live || state.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW_EVERY) {
             return;
         }
         let moved: u64 = state.running.values().map(|transfer| transfer.moved).sum();
         let size: Option<u64> = state.running.values().map(|transfer| transfer.size).sum();
-        let text = bar(state.finished, state.running.len(), moved, size);
-        print(&format!("\r{text}\u{1b}[K")).ok();
+        screen::draw(&transfers(state.finished, state.running.len(), moved, size));
         state.drawn = Some(Instant::now());
     }
 }
 
-fn bar(finished: usize, running: usize, moved: u64, size: Option<u64>) -> String {
+impl Drop for Progress {
+    fn drop(&mut self) {
+        // What failed leaves its last frame.
+        screen::clear();
+    }
+}
+
+fn transfers(finished: usize, running: usize, moved: u64, size: Option<u64>) -> String {
     let done = match size {
-        Some(size) if size > 0 => {
-            let full = usize::try_from(u128::from(moved.min(size)) * BAR as u128 / u128::from(size)).unwrap_or(BAR);
-            format!("[{}{}] {} of {}", "#".repeat(full), " ".repeat(BAR - full), amount(moved), amount(size))
-        }
+        Some(size) if size > 0 => bar(moved, size),
         _ => amount(moved),
     };
     format!("{done}, {running} running, {finished} done")
 }
 
-fn amount(bytes: u64) -> String {
+/// `[####    ] 1.0 KiB of 2.0 KiB`; `size` is not 0.
+pub(super) fn bar(done: u64, size: u64) -> String {
+    let full = usize::try_from(u128::from(done.min(size)) * BAR as u128 / u128::from(size.max(1))).unwrap_or(BAR);
+    format!("[{}{}] {} of {}", "#".repeat(full), " ".repeat(BAR - full), amount(done), amount(size))
+}
+
+pub(super) fn amount(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     let (mut tenths, mut unit) = (u128::from(bytes) * 10 / 1024, 0);
     while tenths >= 10_240 && unit + 1 < UNITS.len() {
@@ -158,18 +157,27 @@ impl Observer for Progress {
         self.draw(&mut state);
     }
 
+    fn waits(&self, waits: bool) {
+        let working = waits.then(|| Working::begin("waiting for the answer"));
+        self.state().waiting = working;
+    }
+
     fn given_up(&self, id: &ObjectId) {
         let mut state = self.state();
         state.running.remove(id);
-        self.clear(&mut state);
+        state.drawn = None;
+        screen::clear();
     }
 
     fn ended(&self, id: &ObjectId, ok: bool) {
         let mut state = self.state();
         let Some(transfer) = state.running.remove(id) else { return };
-        self.clear(&mut state);
+        state.drawn = None;
         state.finished += 1;
-        print(&format!("{} [{}]\n", transfer.label, if ok { "OK" } else { "ERROR" })).ok();
+        screen::clear();
+        if !self.document {
+            say(&format!("{} [{}]\n", transfer.label, if ok { "OK" } else { "ERROR" })).ok();
+        }
         if !state.running.is_empty() {
             self.draw(&mut state);
         }
@@ -191,8 +199,14 @@ mod tests {
         ] {
             assert_eq!(amount(bytes), text);
         }
-        assert_eq!(bar(2, 1, 512, Some(1024)), "[############            ] 0.5 KiB of 1.0 KiB, 1 running, 2 done");
-        assert_eq!(bar(0, 1, 2048, Some(1024)), "[########################] 2.0 KiB of 1.0 KiB, 1 running, 0 done");
-        assert_eq!(bar(0, 1, 2048, None), "2.0 KiB, 1 running, 0 done");
+        assert_eq!(
+            transfers(2, 1, 512, Some(1024)),
+            "[############            ] 0.5 KiB of 1.0 KiB, 1 running, 2 done"
+        );
+        assert_eq!(
+            transfers(0, 1, 2048, Some(1024)),
+            "[########################] 2.0 KiB of 1.0 KiB, 1 running, 0 done"
+        );
+        assert_eq!(transfers(0, 1, 2048, None), "2.0 KiB, 1 running, 0 done");
     }
 }

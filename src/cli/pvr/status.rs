@@ -1,25 +1,39 @@
 //! `pvr status`.
 
+use serde::Serialize;
+
 use super::context::Context;
 use super::failure::Failure;
-use super::show;
+use super::working::Working;
+use super::{report, show};
 use crate::state::escape;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// Report as one JSON document
+    #[arg(long)]
+    json: bool,
     #[arg(hide = true)]
     ignored: Vec<String>,
 }
 
-pub(super) fn run(context: &Context, _: &Args) -> Result<(), Failure> {
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    changes: report::Changes<'a>,
+    untracked: &'a [String],
+    warnings: &'a [String],
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let working = Working::begin("reading");
     let (status, warnings) = context.repo().status().map_err(|error| Failure::coded(3, error))?;
+    drop(working);
     show::warn(&warnings);
-    let groups = [('A', &status.added), ('D', &status.removed), ('C', &status.changed), ('?', &status.untracked)];
-    let mut text = String::new();
-    for (letter, paths) in groups {
-        for path in paths {
-            text.push_str(&format!("{letter} {}\n", escape(path)));
-        }
+    let changes = report::Changes::from(&status);
+    if args.json {
+        return report::json(&Document { changes, untracked: &status.untracked, warnings: &warnings });
     }
-    show::print(&text)
+    let untracked: String = status.untracked.iter().map(|path| format!("? {}\n", escape(path))).collect();
+    show::print(&(changes.lines() + &untracked))
 }

@@ -32,7 +32,7 @@ use self::gzip::Capped;
 use self::members::{Members, Name};
 use crate::repo::error::{Context, RepoError};
 use crate::state::{JsonLimits, ObjectId, Spec, State};
-use crate::store::{Parked, StoreError};
+use crate::store::{Parked, StoreError, gauge};
 
 /// How much an archive may grow when it is unpacked.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +89,17 @@ pub(super) struct Contents {
     pub(super) left: Left,
 }
 
+/// Tells how far the reading has got.
+struct Counted<'a>(&'a File);
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let got = self.0.read(buf)?;
+        gauge::done(got as u64);
+        Ok(got)
+    }
+}
+
 impl Archive {
     pub(super) fn open(path: &Path) -> Result<Self, RepoError> {
         let file = File::open(path).on("open", path)?;
@@ -108,7 +119,7 @@ impl Archive {
     fn members(&self) -> Result<Members<Box<dyn Read + '_>>, ArchiveError> {
         let mut file = &self.file;
         file.rewind()?;
-        let mut reader = BufReader::with_capacity(128 * 1024, file);
+        let mut reader = BufReader::with_capacity(128 * 1024, Counted(file));
         let packed = gzip::is_gzip(&mut reader)?;
         let cap = self.ratio.cap(self.packed);
         Ok(Members::new(match packed {
@@ -147,6 +158,7 @@ impl Archive {
         sink: &mut Sink<'_, '_>,
     ) -> Result<Contents, RepoError> {
         let failed = |error: ArchiveError| self.failed(error);
+        gauge::plan(self.packed);
         let mut members = self.members().map_err(failed)?;
         let mut contents = Contents::default();
         let mut states = 0;

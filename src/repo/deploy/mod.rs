@@ -12,19 +12,17 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use self::carry::Rule;
 use super::error::{Context, RepoError};
 use super::files::{Lock, create};
 use super::source::{Copied, Run, Source};
-use super::working::Changes;
-use super::{Config, DEFAULT_SPEC, Repo};
+use super::working::{Changes, Status};
+use super::{Config, DEFAULT_SPEC, Repo, pool};
 use crate::remote::Observer;
 use crate::state::{JsonLimits, ObjectId, PartSelection, Spec, State, part};
 use crate::store::swap::{self, Swap};
-use crate::store::{ObjectStore, Options};
-use crate::trails::{InstallError, Laid, Layout, absent_boot_files};
+use crate::store::{ObjectStore, Reservation, Stage};
+use crate::trails::{InstallError, Laid, Layout, absent_boot_files, reserve_layout};
 
 /// What a deploy makes of the states that it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +72,7 @@ pub struct Deploy {
     wanted: BTreeSet<ObjectId>,
     added: BTreeSet<ObjectId>,
     bytes: Option<u64>,
+    warnings: Vec<String>,
 }
 
 /// A state that came from somewhere.
@@ -86,7 +85,7 @@ struct Incoming {
 }
 
 /// What was done, or would be.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Deployed {
     /// The folder.
     pub target: String,
@@ -95,7 +94,7 @@ pub struct Deployed {
     /// Whether nothing of this was done.
     pub dry_run: bool,
     /// Objects that were not in the pool.
-    pub added: usize,
+    pub added: Vec<ObjectId>,
     /// Objects that were.
     pub reused: usize,
     /// The bytes of those that were not; unknown before they have come.
@@ -108,12 +107,10 @@ pub struct Deployed {
     pub json: usize,
     /// Names in `.pv/` for the boot loader.
     pub boot: Vec<String>,
-    /// Keys that the state did not have.
-    pub keys_added: Vec<String>,
-    /// Keys with another value.
-    pub keys_changed: Vec<String>,
-    /// Keys that the state no longer has.
-    pub keys_removed: Vec<String>,
+    /// What changes in the state of the folder; nothing is untracked.
+    pub changes: Status,
+    /// What was left out of the sources; a line each.
+    pub warnings: Vec<String>,
     /// Untracked files that stay.
     pub kept: Vec<String>,
     /// Files that go.
@@ -152,14 +149,11 @@ impl Deploy {
         let pvr = target.join(".pvr");
         let folder = if pvr.is_dir() { repo.config()?.pool(&pvr) } else { PathBuf::from(pool) };
         let store = match run {
-            Run::Dry => {
-                let options = Options { read_only: true, ..Options::default() };
-                ObjectStore::open_with(&folder, &super::agent_of(&folder), options)?
-            }
+            Run::Dry => pool::look_at(&folder)?,
             Run::Really => {
                 fs::create_dir_all(&folder).on("create", &folder)?;
                 // A path through the folder that is replaced would lead nowhere for an instant.
-                super::open_pool(&fs::canonicalize(&folder).on("resolve", &folder)?)?
+                pool::open(&fs::canonicalize(&folder).on("resolve", &folder)?)?
             }
         };
         Ok(Self {
@@ -174,6 +168,7 @@ impl Deploy {
             wanted: BTreeSet::new(),
             added: BTreeSet::new(),
             bytes: Some(0),
+            warnings: Vec::new(),
         })
     }
 
@@ -216,6 +211,7 @@ impl Deploy {
             uri: uri.to_owned(),
             is_remote: matches!(source, Source::Remote(_)),
         });
+        self.warnings.extend_from_slice(&fetched.warnings);
         Ok(fetched.warnings)
     }
 
@@ -244,12 +240,16 @@ impl Deploy {
             target: self.target.to_string_lossy().into_owned(),
             sources: self.incoming.iter().map(|incoming| incoming.uri.clone()).collect(),
             dry_run: self.run == Run::Dry,
-            added: self.added.len(),
+            added: self.added.iter().copied().collect(),
             reused: self.wanted.len() - self.added.len(),
             bytes: self.bytes,
-            keys_added: keys(&changes.added),
-            keys_changed: keys(&changes.changed),
-            keys_removed: keys(&changes.removed),
+            changes: Status {
+                added: keys(&changes.added),
+                removed: keys(&changes.removed),
+                changed: keys(&changes.changed),
+                untracked: Vec::new(),
+            },
+            warnings: self.warnings.clone(),
             ..Deployed::default()
         }
     }
@@ -315,7 +315,7 @@ impl Deploy {
 
         say(DeployStep::Files);
         let ids: Vec<ObjectId> = after.objects().map(|(_, id)| *id).collect();
-        let keep = Keep { store, ids: &ids, staged: super::is_of_storage(store.objects()) };
+        let keep = Keep { store, ids: &ids, staged: store.staging() == Stage::Yes };
         let laid = {
             let files = |result| at(DeployStep::Files, result);
             let _alone = at(DeployStep::Files, store.lock_install())?;
@@ -324,8 +324,11 @@ impl Deploy {
             let known = store.known(&ids);
             let new = swap.new_folder();
             files(one_file_system(store, &self.target))?;
+            let room = at(DeployStep::Files, self.room(store, &after, &config))?;
             let built = self.build(store, &after, &new, &config, say);
             store.refresh(&known);
+            // What is built is on the disk, which counts it itself.
+            drop(room);
             built?
         };
         (deployed.linked, deployed.json, deployed.copied, deployed.boot) =
@@ -335,6 +338,11 @@ impl Deploy {
         drop(swap);
         drop(lock);
         Ok(deployed)
+    }
+
+    /// Sets aside what the new folder takes, before the first byte of it is written.
+    fn room(&self, store: &ObjectStore, after: &State, config: &Config) -> Result<Reservation, RepoError> {
+        Ok(reserve_layout(store, after, &[config.to_bytes().len() as u64])?)
     }
 
     fn config(&self, repo: &Repo) -> Result<Config, RepoError> {

@@ -1,0 +1,54 @@
+//! Opening a pool: to change it, to take objects out of it, or only to look.
+//!
+//! | for | makes it | sweeps, remembers what was hashed | takes locks |
+//! |---|---|---|---|
+//! | `open` | yes | yes | yes |
+//! | `open_to_read` | where it can | where it can | yes |
+//! | `look_at` | no | no | those that are there |
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+
+use super::error::{Context, RepoError};
+use crate::store::{ObjectStore, Options};
+
+/// Opens a pool, and makes it if there is none.
+pub(super) fn open(pool: &Path) -> Result<ObjectStore, RepoError> {
+    fs::create_dir_all(pool).on("create", pool)?;
+    let options = Options { collected: is_of_storage(pool), ..Options::default() };
+    let store = ObjectStore::open_with(pool, &agent_of(pool), options)?;
+    // What an import that died had unpacked. That it cannot be removed is no reason not to work.
+    store.sweep().ok();
+    Ok(store)
+}
+
+/// Opens a pool that objects are taken out of. Where nothing can be written (a medium that is mounted read-only, the pool of
+/// another user) it stays as it is.
+pub(super) fn open_to_read(pool: &Path) -> Result<ObjectStore, RepoError> {
+    let agent = agent_of(pool);
+    let deepest = [agent.as_path()].into_iter().chain(pool.ancestors()).find(|folder| folder.is_dir());
+    // The kernel says of a read-only medium that it cannot be written to even to root.
+    match deepest.is_none_or(|folder| access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()) {
+        true => open(pool),
+        false => look_at(pool),
+    }
+}
+
+/// Opens a pool without leaving a trace in it. It need not exist.
+pub(super) fn look_at(pool: &Path) -> Result<ObjectStore, RepoError> {
+    let options = Options { read_only: true, collected: is_of_storage(pool), ..Options::default() };
+    Ok(ObjectStore::open_with(pool, &agent_of(pool), options)?)
+}
+
+/// The working folder of a pool. A storage's objects have the one that all who work on the storage share.
+fn agent_of(pool: &Path) -> PathBuf {
+    let storage = pool.parent().filter(|_| is_of_storage(pool)).unwrap_or(pool);
+    storage.join(".pvr-agent")
+}
+
+/// Whether a pool is the `objects` of a storage.
+fn is_of_storage(pool: &Path) -> bool {
+    pool.ends_with("objects") && pool.parent().is_some_and(|storage| storage.join("trails").is_dir())
+}
