@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::archive::ArchiveError;
+use crate::store::archive::ArchiveError;
 use super::reference::ReferenceError;
 use crate::net::UrlError;
 use crate::remote::RemoteError;

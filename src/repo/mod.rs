@@ -47,7 +47,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 pub use add::AddAs;
-pub use archive::ArchiveError;
+pub use crate::store::ArchiveError;
 pub use checkout::CheckoutAs;
 pub use clone::{Step, clone};
 pub use commit::{Checkpoint, Committed};

@@ -46,6 +46,7 @@
 //! collecting under the exclusive one; arriving bytes need neither. Nothing here relies on the locks being
 //! respected by anybody else: every look at a name is repeated when the name changes under it.
 
+pub(crate) mod archive;
 mod caps;
 mod durable;
 mod error;
@@ -63,6 +64,7 @@ mod temp;
 mod verify;
 mod writer;
 
+pub use archive::ArchiveError;
 pub use caps::Capabilities;
 pub use error::StoreError;
 pub use lock::Lock;

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::state::{ObjectId, StateError, escape};
-use crate::store::StoreError;
+use super::super::error::StoreError;
 
 /// An archive that is not taken. Nothing of it has been.
 #[derive(Debug, thiserror::Error)]
