@@ -8,6 +8,7 @@ pub mod fsck;
 pub mod gc;
 mod limits;
 pub mod pvr;
+pub mod pvtx;
 pub mod serve;
 
 use std::ffi::OsString;
@@ -30,6 +31,13 @@ enum Command {
     Fsck(fsck::Args),
     Gc(gc::Args),
     Serve(serve::Args),
+    /// The pvtx command line: transactions on a device
+    #[command(disable_help_flag = true)]
+    Pvtx {
+        /// What pvtx is given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// The pvr command line: repositories, deploys, posts
     #[command(disable_help_flag = true)]
     Pvr {
@@ -46,6 +54,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Cli { command: Command::Gc(args) }) => gc::run(args),
         Ok(Cli { command: Command::Serve(args) }) => serve::run(args),
         Ok(Cli { command: Command::Pvr { args } }) => return pvr::run(args.into_iter()),
+        Ok(Cli { command: Command::Pvtx { args } }) => return pvtx::run(args.into_iter()),
         Err(error) => {
             // To a closed pipe or a full disk: there is nobody left to tell.
             error.print().ok();

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::pvctrl::ControlError;
 use crate::state::canonical::CanonicalError;
-use crate::state::{ObjectId, StateError, escape};
+use crate::state::{ObjectId, Revision, StateError, escape};
 use crate::store::{ArchiveError, Shown, StoreError};
 use crate::trails::InstallError;
 
@@ -143,6 +144,12 @@ pub enum PvtxError {
     /// A revision could not be laid out.
     #[error(transparent)]
     Install(#[from] InstallError),
+    /// Pantavisor did not do what it was asked for.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// A revision of that name is there: the control socket would replace it.
+    #[error("revision {0} exists already\ncommit under another name")]
+    Exists(Revision),
     /// Something about objects or folders.
     #[error(transparent)]
     Store(#[from] StoreError),

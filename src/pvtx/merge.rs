@@ -15,8 +15,8 @@
 use std::collections::BTreeSet;
 
 use super::claims::Claims;
-use crate::state::{Object, Value};
 use crate::state::document::{KNOWN_SPECS, SPEC_KEY};
+use crate::state::{Object, Value};
 
 /// The state after a package has been laid over it.
 pub fn add(state: &Object, claims: &Claims, incoming: Object) -> Object {
@@ -24,7 +24,9 @@ pub fn add(state: &Object, claims: &Claims, incoming: Object) -> Object {
     let goes = |key: &str| {
         let by = claims.on(key);
         let unnamed = || chosen.iter().any(|signature| by.len() == 1 && by.contains(signature));
-        let named = || names(key).filter(|name| incoming.contains_key(*name)).any(|name| stays_with(&by, claims.named(name)) <= 1);
+        let named = || {
+            names(key).filter(|name| incoming.contains_key(*name)).any(|name| stays_with(&by, claims.named(name)) <= 1)
+        };
         unnamed() || named()
     };
     let mut after: Object = kept(state, goes);

@@ -15,11 +15,11 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use super::Repo;
-use crate::store::archive::{END, GzipWriter, OBJECTS, STATE, build, padding};
 use super::error::{Context, RepoError};
 use super::files::{create, random_name, sync_parent};
 use crate::state::{Entry, Object, ObjectId, PartSelection, Spec, State, StatePath, Value};
 use crate::store::ObjectStore;
+use crate::store::archive::{END, GzipWriter, OBJECTS, STATE, build, padding};
 
 /// Whether an archive is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

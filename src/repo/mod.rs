@@ -46,8 +46,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-pub use add::AddAs;
 pub use crate::store::ArchiveError;
+pub use add::AddAs;
 pub use checkout::CheckoutAs;
 pub use clone::{Step, clone};
 pub use commit::{Checkpoint, Committed};
@@ -68,6 +68,7 @@ pub use working::{Status, Working};
 use self::error::Context;
 use self::files::Lock;
 use crate::state::{JsonLimits, Spec, State, document};
+use crate::store::pool::{agent_of, is_of_storage};
 use crate::store::{ObjectStore, swap};
 
 /// The kind of a state whose repository does not say.
@@ -199,17 +200,6 @@ fn open_pool(pool: &Path) -> Result<ObjectStore, RepoError> {
     // What an import that died had unpacked. That it cannot be removed is no reason not to work.
     store.sweep().ok();
     Ok(store)
-}
-
-/// The working folder of a pool. A storage's objects have the one that all who work on the storage share.
-fn agent_of(pool: &Path) -> PathBuf {
-    let storage = pool.parent().filter(|_| is_of_storage(pool)).unwrap_or(pool);
-    storage.join(".pvr-agent")
-}
-
-/// Whether a pool is the `objects` of a storage.
-fn is_of_storage(pool: &Path) -> bool {
-    pool.ends_with("objects") && pool.parent().is_some_and(|storage| storage.join("trails").is_dir())
 }
 
 /// Clears up after a deploy into `folder` that died, so that it is the old or the new one.

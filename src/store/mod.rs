@@ -56,6 +56,7 @@ mod memo;
 #[cfg(test)]
 pub(crate) mod moment;
 mod park;
+pub(crate) mod pool;
 mod publish;
 mod space;
 pub(crate) mod swap;

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use crate::state::{ObjectId, StateError, escape};
 use super::super::error::StoreError;
+use crate::state::{ObjectId, StateError, escape};
 
 /// An archive that is not taken. Nothing of it has been.
 #[derive(Debug, thiserror::Error)]

@@ -85,6 +85,13 @@ pub(crate) fn parse(block: &[u8; BLOCK], at: u64) -> Result<Option<Header>, Arch
     Ok(Some(Header { kind: block[156], name, size }))
 }
 
+/// Whether a stream that begins so is meant to be tar: it says so, or its sum does. A damaged one is still none else.
+pub(crate) fn looks_like_tar(head: &[u8]) -> bool {
+    let says = head.get(257..262) == Some(b"ustar");
+    let whole: Option<&[u8; BLOCK]> = head.get(..BLOCK).and_then(|block| block.try_into().ok());
+    says || whole.is_some_and(|block| parse(block, 0).is_ok())
+}
+
 fn sum(block: &[u8; BLOCK]) -> u32 {
     let blanks = 8 * u32::from(b' ');
     let bytes = block.iter().enumerate().filter(|(at, _)| !(148..156).contains(at));

@@ -17,7 +17,7 @@ use std::io::{self, BufRead, Read};
 
 pub use error::ArchiveError;
 pub(crate) use gzip::GzipWriter;
-pub(crate) use header::{END, OBJECTS, STATE, build, padding};
+pub(crate) use header::{BLOCK, END, OBJECTS, STATE, build, looks_like_tar, padding};
 pub(crate) use members::{Left, Members, Name};
 
 use self::gzip::Capped;
