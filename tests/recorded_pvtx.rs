@@ -15,7 +15,19 @@ use recorded::{Differences, difference, settle, vectors};
 const FOLDER: &str = "i-pvtx";
 
 /// Steps of which the recording says that another exit code would be right, and why ours has none of it.
-const DECIDED: &[(&str, &str)] = &[];
+const DECIDED: &[(&[&str], &str)] = &[
+    (&["067", "464", "472", "473", "477"], "what has no #spec gets one, and no key is lost"),
+    (&["148"], "the step before, which failed, has begun"),
+    (&["347"], "the base is refused already"),
+    (&["349"], "a header that is no object claims nothing"),
+    (&["540", "611"], "it is read"),
+    (&["1140", "1144"], "there are no such steps"),
+    (&["1149", "1152", "1153"], "folders are passed over, ./json is json"),
+    (
+        &["1147", "1156", "1162", "1165", "1168", "1171", "1174", "1183", "1186"],
+        "the step that could not be read was refused, and is not there",
+    ),
+];
 
 #[test]
 fn every_step_is_as_it_was_or_written_down() {
@@ -49,8 +61,8 @@ fn every_step_is_as_it_was_or_written_down() {
         wrong.extend(not_as_expected(step, ran.rc));
     }
     let shown: Vec<_> = steps.iter().map(|step| (step.name.clone(), format!("pvtx {}", step.argv.join(" ")))).collect();
-    settle(FOLDER, &shown, &found);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    settle(FOLDER, &shown, &found);
 }
 
 fn run(stage: &Stage, step: &Step, objects: &Arc<Mutex<Vec<(String, u64)>>>) -> (pvtx_steps::stage::Ran, Vec<String>) {
@@ -69,7 +81,8 @@ fn not_as_expected(step: &Step, rc: Option<i32>) -> Option<String> {
     let expected = step.expected.as_deref()?;
     let digits = expected.split(|c: char| !c.is_ascii_digit()).next()?;
     let wanted: i32 = digits.parse().ok()?;
-    let decided = DECIDED.iter().any(|(name, _)| step.name.starts_with(name));
+    let decided = DECIDED.iter().any(|(numbers, _)| numbers.contains(&step.name.split('-').next().unwrap()));
     let right = rc == Some(wanted) || decided;
-    (!right).then(|| format!("{}: ended with {rc:?}; expected is: {expected}", step.name))
+    let defect = step.defect.as_deref().unwrap_or_default();
+    (!right).then(|| format!("{}: ended with {rc:?}; {defect}: {expected}", step.name))
 }

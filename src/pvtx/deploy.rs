@@ -13,8 +13,9 @@ use super::objects::{open_store, stage_of};
 use super::place;
 use super::status::{Phase, Status, Target};
 use super::transaction::Transaction;
-use crate::state::canonical::push_string;
-use crate::state::{ObjectId, Spec, State};
+use crate::state::canonical::{push_string, to_canonical};
+use crate::state::document::{MAX_FILES, SPEC_KEY, is_inline};
+use crate::state::{Finding, Object, ObjectId, Spec, State, StateError, StatePath, Value};
 use crate::store::swap::{self, Swap};
 use crate::store::{ObjectStore, Stage};
 use crate::trails::{Layout, absent_boot_files};
@@ -33,17 +34,52 @@ impl Transaction {
     pub fn deploy(&self, folder: &Path) -> Result<Deployed, PvtxError> {
         let (held, status) = self.hold_active(Asked::End)?;
         let Target::Local(objects) = &status.target else { return Err(PvtxError::Remote) };
-        let text = place::current(&self.dir, self.limits.bytes)?;
-        let state = State::parse_strict(&text, &self.limits, Spec::Any).map_err(|source| PvtxError::State {
-            what: "the state of the transaction".to_owned(),
-            source: Box::new(source),
-        })?;
+        let document = self.current()?;
+        let content = Content::of(document.object.clone(), document.text(&self.limits)?)?;
         let folder = target(folder)?;
         let store = open_store(objects)?;
-        let deployed = lay_out(&store, objects, &state, &folder)?;
+        let deployed = lay_out(&store, objects, &content, &folder)?;
         held.set_status(&Status { phase: Phase::Deployed, target: status.target, queue: None })?;
         remove_leftovers(&folder);
         Ok(deployed)
+    }
+}
+
+/// What becomes files.
+struct Content {
+    text: String,
+    state: State,
+    /// Keys that hold a value where a revision would have an object. Pantavisor runs no such state; today's program makes
+    /// files of them, and so does this one.
+    plain: Vec<(StatePath, String)>,
+}
+
+impl Content {
+    fn of(object: Object, text: String) -> Result<Self, PvtxError> {
+        let wrong =
+            |source| PvtxError::State { what: "the state of the transaction".to_owned(), source: Box::new(source) };
+        let finding = |key: &str, why: String| wrong(StateError::Findings(vec![Finding { key: key.to_owned(), why }]));
+        let is_object = |value: &Value| value.as_str().is_some_and(|text| ObjectId::parse(text).is_ok());
+        let (mut rest, mut plain, mut files) = (Object::new(), Vec::new(), 0);
+        for (key, value) in object {
+            if key == SPEC_KEY || is_object(&value) || is_inline(&key, &value) {
+                rest.insert(key, value);
+                continue;
+            }
+            let path = StatePath::parse(&key).map_err(|error| finding(&key, error.to_string()))?;
+            files += 1 + path.folders().count();
+            if files > MAX_FILES {
+                return Err(finding(
+                    &key,
+                    format!("with this key the state has more than {MAX_FILES} files and folders"),
+                ));
+            }
+            let text = to_canonical(&value)?;
+            let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+            plain.push((path, bare.unwrap_or(&text).to_owned()));
+        }
+        let state = State::from_value(Value::Object(rest), Spec::Any).map_err(wrong)?;
+        Ok(Self { text, state, plain })
     }
 }
 
@@ -63,7 +99,8 @@ fn target(folder: &Path) -> Result<PathBuf, PvtxError> {
     }
 }
 
-fn lay_out(store: &ObjectStore, objects: &Path, state: &State, folder: &Path) -> Result<Deployed, PvtxError> {
+fn lay_out(store: &ObjectStore, objects: &Path, content: &Content, folder: &Path) -> Result<Deployed, PvtxError> {
+    let state = &content.state;
     let swap = Swap::begin(folder)?;
     one_file_system(store, folder)?;
     let new = swap.new_folder();
@@ -76,6 +113,10 @@ fn lay_out(store: &ObjectStore, objects: &Path, state: &State, folder: &Path) ->
         let laid = (|| {
             let mut layout = Layout::new(store, state, &new)?.with_plain_texts();
             layout.keys()?;
+            for (key, text) in &content.plain {
+                layout.plain(key, text)?;
+            }
+            layout.document(&content.text)?;
             layout.boot_links()?;
             layout.finish()
         })();

@@ -114,9 +114,17 @@ impl Held {
         Ok(())
     }
 
+    /// Removes what today's program leaves when it dies. That it cannot be removed harms nobody.
+    pub(super) fn remove_stale(&self) {
+        for name in STALE {
+            fs::remove_file(self.dir.join(name)).ok();
+        }
+    }
+
     /// Removes both files, and what today's program may have left of them.
     pub(super) fn clear(&self) -> Result<(), PvtxError> {
-        for name in [STATUS, CURRENT].into_iter().chain(STALE) {
+        self.remove_stale();
+        for name in [STATUS, CURRENT] {
             let path = self.dir.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

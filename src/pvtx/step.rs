@@ -67,7 +67,7 @@ pub(super) fn steps(queue: &Path) -> Result<Vec<Named>, PvtxError> {
         if name.starts_with('.') {
             continue;
         }
-        if fs::metadata(&path).is_ok_and(|meta| meta.is_dir()) {
+        if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
             found.push(Named { name, step: Step::Add(path) });
         } else if let Some(part) = name.strip_suffix(REMOVE) {
             let part = number_of(part).map_or(part, |(_, rest)| rest);

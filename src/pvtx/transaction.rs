@@ -98,6 +98,7 @@ impl Transaction {
         let before = held.status()?;
         self.refuse_active(before.as_ref())?;
         held.is_replaceable()?;
+        held.remove_stale();
         self.start(&held, before, given, &text)?;
         Ok(text)
     }

@@ -108,6 +108,23 @@ impl<'a> Layout<'a> {
         Ok(())
     }
 
+    /// Makes a file of a key that the state has no place for.
+    pub fn plain(&self, key: &StatePath, text: &str) -> Result<(), InstallError> {
+        for parent in key.folders() {
+            let path = self.root.join(parent);
+            if !path.is_dir() {
+                folder(&path)?;
+            }
+        }
+        Ok(write(&key.below(self.root), text.as_bytes())?)
+    }
+
+    /// Makes another text the document of this folder: one with the keys that were given to [`plain`](Self::plain).
+    pub fn document(&self, text: &str) -> Result<(), InstallError> {
+        let path = self.root.join(".pvr/json");
+        Ok(fs::write(&path, text).on("write", &path)?)
+    }
+
     /// Makes what the boot loader looks for, if the state has any of it.
     pub fn boot_links(&mut self) -> Result<(), InstallError> {
         let pv = self.root.join(".pv");

@@ -21,7 +21,6 @@ type Objects = Arc<Mutex<Vec<(String, u64)>>>;
 pub struct Daemon {
     path: PathBuf,
     seen: Receiver<String>,
-    pub objects: Objects,
 }
 
 impl Daemon {
@@ -69,7 +68,7 @@ impl Daemon {
                 }
             }
         });
-        Self { path: path.to_owned(), seen: requests, objects }
+        Self { path: path.to_owned(), seen: requests }
     }
 
     /// What it was asked, apart from what only ours asks.
@@ -90,7 +89,7 @@ fn say(stream: &mut UnixStream, body: &str) {
 
 fn reply(stream: &mut UnixStream, answer: Option<&Reply>, long: &[u8]) {
     let Some(answer) = answer else { return say(stream, "") };
-    if answer.delay_s > 0 {
+    if answer.delay_s > 0.0 {
         // Long enough to be waited for, not as long as it was.
         thread::sleep(Duration::from_millis(300));
     }

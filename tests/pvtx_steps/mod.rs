@@ -25,7 +25,6 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub struct Step {
     pub name: String,
-    pub scenario: String,
     pub argv: Vec<String>,
     pub cwd: String,
     pub env: BTreeMap<String, String>,
@@ -91,7 +90,7 @@ pub struct Reply {
     #[serde(default)]
     pub early: bool,
     #[serde(default)]
-    pub delay_s: u64,
+    pub delay_s: f64,
 }
 
 pub fn steps(folder: &Path) -> Vec<Step> {

@@ -15,6 +15,9 @@ use super::{Status, Step};
 
 type Aspects = BTreeMap<String, String>;
 
+/// Where the recording left off.
+const CUT: &str = "[recorder cut";
+
 /// Ours alone.
 const OWN: &str = "/.pvr-agent";
 
@@ -34,22 +37,27 @@ fn timeless(text: &str) -> String {
 
 fn status(status: &Status) -> String {
     let Status { size, status, is_local, objdir, queue, count } = status;
+    let objdir = squeezed(objdir);
     format!("{size} bytes: {status} {is_local} {objdir:?} {queue:?} {count}")
 }
 
 /// The kind of a file whose content is compared as a text.
 fn is_text(path: &str) -> bool {
-    let names = ["/current.json", "/.status", "/.pvr/json", "/json", "/.pvr/config"];
+    let names = [".json", "/.status", "/json", "/.pvr/config"];
     names.iter().any(|name| path.ends_with(name))
 }
 
 /// A tree, from lines of `d MODE PATH/`, `l PATH -> TARGET`, `f MODE links=N inode#K size=N SHA PATH`.
-fn tree(lines: &[String]) -> String {
+///
+/// Whether there is an empty folder for transactions is not part of it: today's program makes one even if it fails.
+fn tree(lines: &[String], dir: &str) -> String {
     let mut first: BTreeMap<&str, &str> = BTreeMap::new();
     let mut out = Vec::new();
     let mut lines: Vec<(&str, &str)> = lines.iter().map(|line| (path_of(line), line.as_str())).collect();
     lines.sort_unstable();
-    for (path, line) in lines {
+    for (path, line) in
+        lines.into_iter().filter(|(path, _)| !path.ends_with('/') || !format!("{dir}/").starts_with(path))
+    {
         let words: Vec<&str> = line.split(' ').collect();
         out.push(match words[0] {
             "d" => format!("d {path}"),
@@ -85,9 +93,11 @@ pub fn recorded(step: &Step) -> Aspects {
     aspects.insert("stderr".into(), step.stderr.clone());
     aspects.insert("current".into(), step.current.as_deref().map_or("none".into(), canonical));
     aspects.insert("status".into(), step.status.as_ref().map_or("none".into(), status));
-    aspects.insert("tree".into(), tree(&step.files));
+    aspects.insert("tree".into(), tree(&step.files, &dir_of(step)));
     for (path, text) in &step.texts {
-        aspects.insert(format!("text {path}"), canonical(text));
+        // Not of the one that has a blank in it, on both sides.
+        let text = if path.ends_with("config") { text.clone() } else { canonical(text) };
+        aspects.insert(format!("text {path}"), text);
     }
     let requests: Vec<String> = step
         .requests
@@ -118,7 +128,7 @@ pub fn observed(step: &Step, stage: &Stage, ran: &Ran, requests: &[String]) -> A
     aspects.insert("rc".into(), ran.rc.map_or("does not end".into(), |rc| rc.to_string()));
     let is_show = step.argv.first().is_some_and(|word| word == "show");
     let shown = if is_show { ran.stdout.trim_end().to_owned() } else { timeless(&ran.stdout) };
-    aspects.insert("stdout".into(), shown);
+    aspects.insert("stdout".into(), if step.stdout.contains(CUT) { step.stdout.trim_end().to_owned() } else { shown });
     let said = ran.stderr.lines().next().unwrap_or_default();
     let said = if said.starts_with("ERROR") || said.starts_with("WARNING") {
         said.splitn(3, ':').take(2).collect::<Vec<_>>().join(":")
@@ -126,14 +136,18 @@ pub fn observed(step: &Step, stage: &Stage, ran: &Ran, requests: &[String]) -> A
         said.to_owned()
     };
     aspects.insert("stderr".into(), said);
-    let dir = transactions(step, stage);
+    let dir = stage.path(&dir_of(step));
     let current = fs::read_to_string(dir.join("current.json")).ok();
     aspects.insert("current".into(), current.unwrap_or_else(|| "none".into()));
     let bytes = fs::read(dir.join(".status")).ok();
     aspects.insert("status".into(), bytes.as_deref().map_or("none".into(), |bytes| status_of(bytes, stage)));
     let mut lines = Vec::new();
     walk(&stage.base.join("W"), stage, &mut lines);
-    aspects.insert("tree".into(), tree(&lines));
+    // Of the steps that use the folder of root.
+    if step.files.iter().any(|line| path_of(line).starts_with("/var/")) {
+        walk(&stage.base.join("var"), stage, &mut lines);
+    }
+    aspects.insert("tree".into(), tree(&lines, &dir_of(step)));
     for path in step.texts.keys() {
         let text = fs::read_to_string(stage.path(path)).unwrap_or_else(|_| "none".into());
         // Of what is no JSON of ours, only the recording has been put into its spelling.
@@ -145,12 +159,17 @@ pub fn observed(step: &Step, stage: &Stage, ran: &Ran, requests: &[String]) -> A
 }
 
 /// Where the step keeps its transaction.
-fn transactions(step: &Step, stage: &Stage) -> std::path::PathBuf {
-    let set = |name: &str| step.env.get(name).map(|value| stage.path(value));
+fn dir_of(step: &Step) -> String {
+    let set = |name: &str| step.env.get(name).cloned();
     set("PVTXDIR").unwrap_or_else(|| match step.uid {
-        Some(_) => set("HOME").unwrap_or_default().join(".local/share/pvtx"),
-        None => set("PREFIX").unwrap_or_else(|| "/".into()).join("var/cache/pvtx"),
+        Some(_) => set("HOME").unwrap_or_default() + "/.local/share/pvtx",
+        None => set("PREFIX").unwrap_or_default() + "/var/cache/pvtx",
     })
+}
+
+/// Arguments that are as long as a path can be are cut by as much as this folder's name is longer.
+fn squeezed(path: &str) -> String {
+    if path.len() > 1000 { path.trim_end_matches('x').to_owned() + "⟨x…⟩" } else { path.to_owned() }
 }
 
 fn status_of(bytes: &[u8], stage: &Stage) -> String {

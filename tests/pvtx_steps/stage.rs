@@ -39,7 +39,7 @@ impl Stage {
     /// A path or a text of the recording with its roots where they are here.
     pub fn place(&self, text: &str) -> String {
         let base = self.base.to_str().unwrap();
-        ["/W", "/I"].iter().fold(text.to_owned(), |text, root| {
+        ["/W", "/I", "/var/cache"].iter().fold(text.to_owned(), |text, root| {
             let mut out = String::new();
             let mut rest = text.as_str();
             while let Some(at) = rest.find(root) {
@@ -104,6 +104,15 @@ impl Stage {
         }
     }
 
+    /// The same, but a path that is as long as it can be stays as long as it was.
+    fn as_long(&self, word: &str) -> String {
+        let mut placed = self.place(word);
+        if word.len() > 1000 {
+            placed.truncate(word.len());
+        }
+        placed
+    }
+
     /// Runs a step. One that has not ended after two minutes has no exit code.
     pub fn run(&self, step: &Step, socket: Option<&Path>) -> Ran {
         let (out, err) = (self.base.join("stdout"), self.base.join("stderr"));
@@ -111,8 +120,12 @@ impl Stage {
         if let Some(socket) = socket {
             command.arg("--socket").arg(socket);
         }
-        command.args(step.argv.iter().map(|word| self.place(word))).current_dir(self.path(&step.cwd)).env_clear();
+        command.args(step.argv.iter().map(|word| self.as_long(word))).current_dir(self.path(&step.cwd)).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C").env("TZ", "UTC");
+        // The folder of root is not this machine's.
+        if step.uid.is_none() {
+            command.env("PREFIX", &self.base);
+        }
         command.envs(step.env.iter().map(|(name, value)| (name, self.place(value))));
         if let Some(uid) = step.uid {
             command.uid(uid).gid(uid);
