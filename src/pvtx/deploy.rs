@@ -15,7 +15,7 @@ use super::status::{Phase, Status, Target};
 use super::transaction::Transaction;
 use crate::state::canonical::{push_string, to_canonical};
 use crate::state::document::{MAX_FILES, SPEC_KEY, is_inline};
-use crate::state::{Finding, Object, ObjectId, Spec, State, StateError, StatePath, Value};
+use crate::state::{Entry, Finding, Object, ObjectId, Spec, State, StateError, StatePath, Value};
 use crate::store::swap::{self, Swap};
 use crate::store::{ObjectStore, Stage};
 use crate::trails::{Layout, absent_boot_files};
@@ -117,7 +117,10 @@ fn lay_out(store: &ObjectStore, objects: &Path, content: &Content, folder: &Path
                 layout.plain(key, text)?;
             }
             layout.document(&content.text)?;
-            layout.boot_links()?;
+            // What has no members names nothing.
+            if matches!(state.get("bsp/run.json"), Some(Entry::Json(Value::Object(_)))) {
+                layout.boot_links()?;
+            }
             layout.finish()
         })();
         store.refresh(&known);

@@ -55,9 +55,7 @@ fn tree(lines: &[String], dir: &str) -> String {
     let mut out = Vec::new();
     let mut lines: Vec<(&str, &str)> = lines.iter().map(|line| (path_of(line), line.as_str())).collect();
     lines.sort_unstable();
-    for (path, line) in
-        lines.into_iter().filter(|(path, _)| !path.ends_with('/') || !format!("{dir}/").starts_with(path))
-    {
+    for (path, line) in lines.into_iter().filter(|(path, _)| is_shown(path, dir)) {
         let words: Vec<&str> = line.split(' ').collect();
         out.push(match words[0] {
             "d" => format!("d {path}"),
@@ -70,6 +68,12 @@ fn tree(lines: &[String], dir: &str) -> String {
         });
     }
     out.join("\n")
+}
+
+/// Whether something is neither an empty folder for transactions nor above one.
+fn is_shown(path: &str, dir: &str) -> bool {
+    let is_above = format!("{dir}/").starts_with(path) || path.starts_with("/var/");
+    !(path.ends_with('/') && is_above)
 }
 
 fn path_of(line: &str) -> &str {
