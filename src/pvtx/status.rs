@@ -91,12 +91,12 @@ impl Status {
     /// Reads a file. `None`: there is no transaction in it; a damaged file is none.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let phase = Phase::of(int(bytes, 0)?)?;
-        let objects = path(bytes.get(8..QUEUE)?);
+        let objects = path(bytes.get(8..QUEUE)?)?;
         let target = if int(bytes, 4)? == 1 { Target::Local(objects) } else { Target::Remote };
         let queue = match bytes.get(QUEUE..COUNT) {
             Some(dir) => {
                 let next = u32::try_from(int(bytes, COUNT)?).ok()?;
-                Some(QueueStatus { dir: path(dir), next }).filter(|queue| !queue.dir.as_os_str().is_empty())
+                Some(QueueStatus { dir: path(dir)?, next }).filter(|queue| !queue.dir.as_os_str().is_empty())
             }
             None => None,
         };
@@ -123,9 +123,10 @@ fn int(bytes: &[u8], at: usize) -> Option<i32> {
     bytes.get(at..at + 4)?.try_into().ok().map(i32::from_ne_bytes)
 }
 
-fn path(field: &[u8]) -> PathBuf {
-    let text = field.split(|byte| *byte == 0).next().unwrap_or_default();
-    PathBuf::from(OsString::from_vec(text.to_vec()))
+/// A path that fills its field has been cut, and leads elsewhere.
+fn path(field: &[u8]) -> Option<PathBuf> {
+    let end = field.iter().position(|byte| *byte == 0)?;
+    Some(PathBuf::from(OsString::from_vec(field[..end].to_vec())))
 }
 
 /// The last byte stays a NUL, for those who read the field as a string.
@@ -174,6 +175,9 @@ mod tests {
         let plain = Status { queue: None, ..whole };
         assert_eq!(Status::parse(&bytes[..PLAIN]), Some(plain.clone()));
         assert_eq!(Status::parse(&bytes[..COUNT]), None);
+        let mut full = bytes.clone();
+        full[8..QUEUE].fill(b'x');
+        assert_eq!(Status::parse(&full), None);
         for phase in [0, 3, 6, -1, i32::MAX] {
             let mut wrong = plain.to_bytes().unwrap();
             wrong[..4].copy_from_slice(&phase.to_ne_bytes());
