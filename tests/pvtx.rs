@@ -320,6 +320,37 @@ fn objects_of_a_storage_are_kept_until_a_revision_has_them() {
 }
 
 #[test]
+fn a_deploy_threw_away_the_objects_that_lay_in_its_folder() {
+    let bench = Bench::new();
+    fs::create_dir_all(bench.at("t/o")).unwrap();
+    fs::write(bench.at("p"), package("app", &[b"x".to_vec()])).unwrap();
+    bench.ok(&["begin", "empty", "t/o"]);
+    bench.ok(&["add", "p"]);
+    for folder in ["t", "t/", ".", "t/o"] {
+        assert_eq!(bench.code(&["deploy", folder]), 255, "{folder}");
+    }
+    assert!(bench.at("t/o").join(sha256(b"x")).exists());
+    bench.ok(&["abort"]);
+}
+
+#[test]
+fn a_step_that_was_not_counted_is_in_nobodys_way() {
+    let bench = Bench::new();
+    bench.ok(&["queue", "new", "q", "o"]);
+    // As one leaves it that is killed behind its last write but one.
+    fs::write(bench.at("q/000__app.remove"), "").unwrap();
+    fs::create_dir(bench.at("q/.pvtx.tmp")).unwrap();
+    bench.ok(&["queue", "remove", "app"]);
+    fs::write(bench.at("p"), package("app", &[b"x".to_vec()])).unwrap();
+    bench.ok(&["queue", "unpack", "p"]);
+    let mut names: Vec<_> = fs::read_dir(bench.at("q")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["000__app.remove", "001__app.remove", "002__p"]);
+    bench.ok(&["queue", "process", "empty"]);
+    assert!(bench.state().contains("app/file0"));
+}
+
+#[test]
 fn it_is_itself_by_either_name() {
     let bench = Bench::new();
     let long = |words: &[&str]| {

@@ -17,6 +17,8 @@ pub const SIGNATURES: &str = "_sigs/";
 #[derive(Debug, Default)]
 pub struct Claims {
     signatures: Vec<String>,
+    /// What packages are called, by their signatures.
+    names: BTreeMap<String, usize>,
     /// What claimed keys begin with, and who says so.
     prefixes: BTreeMap<String, BTreeSet<usize>>,
     lengths: BTreeSet<usize>,
@@ -33,6 +35,11 @@ impl Claims {
                 .ok_or_else(|| PvtxError::Signature { key: key.clone() })?;
             let number = claims.signatures.len();
             claims.signatures.push(key.clone());
+            let own = &key[SIGNATURES.len()..];
+            // The first of two that have one name counts.
+            for name in [Some(own), own.strip_suffix(".json")].into_iter().flatten() {
+                claims.names.entry(name.to_owned()).or_insert(number);
+            }
             for pattern in patterns(&header) {
                 let prefix = pattern.split('*').next().unwrap_or_default();
                 claims.lengths.insert(prefix.len());
@@ -51,11 +58,7 @@ impl Claims {
     /// The signature that `name` stands for when a package is named: the key of a signature, of a configuration or a part.
     pub fn named(&self, name: &str) -> Option<usize> {
         let name = name.strip_prefix("_config/").or_else(|| name.strip_prefix(SIGNATURES)).unwrap_or(name);
-        let is_it = |key: &String| {
-            let own = &key[SIGNATURES.len()..];
-            own == name || own.strip_suffix(".json") == Some(name)
-        };
-        if name.is_empty() { None } else { self.signatures.iter().position(is_it) }
+        if name.is_empty() { None } else { self.names.get(name).copied() }
     }
 
     /// The key of a signature.

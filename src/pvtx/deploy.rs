@@ -38,6 +38,11 @@ impl Transaction {
         let content = Content::of(document.object.clone(), document.text(&self.limits)?)?;
         let folder = target(folder)?;
         let store = open_store(objects)?;
+        for inside in [store.objects(), &fs::canonicalize(&self.dir).on("resolve", &self.dir)?] {
+            if inside.starts_with(&folder) {
+                return Err(PvtxError::Inside { inside: inside.to_owned(), folder });
+            }
+        }
         let deployed = lay_out(&store, objects, &content, &folder)?;
         held.set_status(&Status { phase: Phase::Deployed, target: status.target, queue: None })?;
         remove_leftovers(&folder);

@@ -110,6 +110,14 @@ pub enum PvtxError {
     /// The folder that is to be replaced is not there.
     #[error("the folder {} does not exist\ncreate it first", Shown(.0))]
     NoFolder(PathBuf),
+    /// What a deploy would throw away lies in the folder that it replaces.
+    #[error("{} lies in {}, which would be replaced\ndeploy to a folder of its own", Shown(.inside), Shown(.folder))]
+    Inside {
+        /// The objects, or the transaction.
+        inside: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Objects and folder cannot be linked.
     #[error("{} and {} are on different file systems, hardlinks between them are impossible", Shown(.objects), Shown(.folder))]
     TwoFileSystems {

@@ -23,7 +23,7 @@ pub fn add(state: &Object, claims: &Claims, incoming: Object) -> Object {
     let chosen: BTreeSet<usize> = incoming.keys().filter_map(|key| claims.named(key)).collect();
     let goes = |key: &str| {
         let by = claims.on(key);
-        let unnamed = || chosen.iter().any(|signature| by.len() == 1 && by.contains(signature));
+        let unnamed = || by.len() == 1 && by.first().is_some_and(|signature| chosen.contains(signature));
         let named = || {
             names(key).filter(|name| incoming.contains_key(*name)).any(|name| stays_with(&by, claims.named(name)) <= 1)
         };

@@ -195,7 +195,7 @@ pub(super) fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, PvtxError>
     let mut bytes = Vec::new();
     file.take(limit as u64 + 1).read_to_end(&mut bytes).on("read", path)?;
     if bytes.len() > limit {
-        return Err(PvtxError::TooLarge { what: path.display().to_string(), limit });
+        return Err(PvtxError::TooLarge { what: crate::state::escape(&path.to_string_lossy()).into_owned(), limit });
     }
     Ok(bytes)
 }

@@ -195,10 +195,12 @@ impl Transaction {
         let held = Held::existing(&self.dir)?.ok_or_else(|| none(Path::new("")))?;
         let open = |status: &Status| matches!(status.phase, Phase::Set | Phase::Active);
         let status = held.status()?.filter(open).ok_or_else(|| none(Path::new("")))?;
-        let queue = status.queue.clone().ok_or_else(|| none(Path::new("")))?;
+        let mut queue = status.queue.clone().ok_or_else(|| none(Path::new("")))?;
         if !queue.dir.is_dir() {
             return Err(none(&queue.dir));
         }
+        // One that was killed may have made a step, and not counted it.
+        queue.next = queue.next.max(step::next(&queue.dir)?);
         Ok((held, status, queue))
     }
 }
