@@ -9,8 +9,11 @@ mod pvtx;
 #[path = "../fuzz/checks/state.rs"]
 mod state;
 
+/// A name, and what panics at a finding.
+type Check = (&'static str, fn(&[u8]));
+
 /// Every check; the folders of `fuzz` are held against this list.
-const CHECKS: &[(&str, fn(&[u8]))] = &[("pvtx", pvtx::run), ("state", state::run)];
+const CHECKS: &[Check] = &[("pvtx", pvtx::run), ("state", state::run)];
 
 /// At how many places each input is cut off.
 const CUTS: usize = 16;
