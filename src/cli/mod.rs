@@ -9,6 +9,7 @@ pub mod gc;
 mod limits;
 #[cfg(feature = "man")]
 mod man;
+pub mod pvcontrol;
 pub mod pvr;
 pub mod pvtx;
 pub mod serve;
@@ -35,10 +36,17 @@ enum Command {
     #[cfg(feature = "man")]
     Man(man::Args),
     Serve(serve::Args),
+<<<<<<< HEAD
     /// The pvtx command line: transactions on a device
     #[command(disable_help_flag = true)]
     Pvtx {
         /// What pvtx is given
+=======
+    /// The pvcontrol command line: Pantavisor's control socket
+    #[command(disable_help_flag = true)]
+    Pvcontrol {
+        /// What pvcontrol is given
+>>>>>>> ctrl
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
@@ -59,6 +67,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "man")]
         Ok(Cli { command: Command::Man(args) }) => man::run(&args),
         Ok(Cli { command: Command::Serve(args) }) => serve::run(args),
+        Ok(Cli { command: Command::Pvcontrol { args } }) => return pvcontrol::run(args.into_iter()),
         Ok(Cli { command: Command::Pvr { args } }) => return pvr::run(args.into_iter()),
         Ok(Cli { command: Command::Pvtx { args } }) => return pvtx::run(args.into_iter()),
         Err(error) => {
