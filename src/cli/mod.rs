@@ -36,17 +36,17 @@ enum Command {
     #[cfg(feature = "man")]
     Man(man::Args),
     Serve(serve::Args),
-<<<<<<< HEAD
     /// The pvtx command line: transactions on a device
     #[command(disable_help_flag = true)]
     Pvtx {
         /// What pvtx is given
-=======
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// The pvcontrol command line: Pantavisor's control socket
     #[command(disable_help_flag = true)]
     Pvcontrol {
         /// What pvcontrol is given
->>>>>>> ctrl
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },

@@ -234,11 +234,11 @@ mod tests {
             let (object, incoming) = (state.object(), package.object());
             let after = add(&object, &claims(&object), incoming.clone());
             for key in state.all() {
-                let decisions = incoming.keys().map(|name| {
+                let mut decisions = incoming.keys().map(|name| {
                     let (_, goes, named) = state.removed_by(name).into_iter().find(|it| it.0 == key).unwrap();
                     if named { state.others(name, &key) <= 1 } else { goes }
                 });
-                let goes = decisions.fold(false, |any, goes| any || goes);
+                let goes = decisions.any(|goes| goes);
                 let stays = after.get(&key) == object.get(&key);
                 match incoming.get(&key) {
                     Some(value) => prop_assert!(after.get(&key) == Some(value), "{}", key),
