@@ -1,4 +1,5 @@
 //! Recorded steps of today's `pvtx` (`pvtx.md`), replayed; what differs is in `docs/differences.md`.
+#![allow(clippy::duplicate_mod)] // both kinds of helpers bring along how the program is found
 
 mod pvtx_steps;
 mod recorded;
