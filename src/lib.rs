@@ -15,6 +15,7 @@
 //! | [`trails`] | revisions on disk: names, layout, install, progress, boot links, fsck, gc |
 //! | [`remote`] | client side of the pvr REST protocol |
 //! | [`repo`] | the working copy (`.pvr`): add, status, commit, checkout, get, post |
+//! | [`pvtx`] | transactions: states that are put together of packages |
 //! | [`device`] | what the endpoint acts on: a storage, and who runs what is installed there |
 //! | [`endpoint`] | HTTP: routes, guards, limits, bodies |
 //! | [`cli`] | command lines: parse, call, print |
@@ -25,6 +26,7 @@ pub mod device;
 pub mod endpoint;
 pub mod net;
 pub mod pvctrl;
+pub mod pvtx;
 pub mod remote;
 pub mod repo;
 pub mod state;

@@ -6,6 +6,8 @@ use std::path::Path;
 
 #[path = "../fuzz/checks/control.rs"]
 mod control;
+#[path = "../fuzz/checks/pvtx.rs"]
+mod pvtx;
 #[path = "../fuzz/checks/state.rs"]
 mod state;
 
@@ -13,7 +15,7 @@ mod state;
 type Check = (&'static str, fn(&[u8]));
 
 /// Every check; the folders of `fuzz` are held against this list.
-const CHECKS: &[Check] = &[("control", control::run), ("state", state::run)];
+const CHECKS: &[Check] = &[("control", control::run), ("pvtx", pvtx::run), ("state", state::run)];
 
 /// At how many places each input is cut off.
 const CUTS: usize = 16;

@@ -19,6 +19,6 @@ printf '== the Debian package\n'
 packaging/deb.sh
 packaging/check.sh "${CARGO_TARGET_DIR:-target}/release/pvr-agent"
 printf '== benches\n'
-for bench in endpoint status deploy export clone; do
+for bench in endpoint status deploy export clone pvtx; do
     cargo bench --bench "$bench"
 done

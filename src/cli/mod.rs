@@ -11,6 +11,7 @@ mod limits;
 mod man;
 pub mod pvcontrol;
 pub mod pvr;
+pub mod pvtx;
 pub mod serve;
 
 use std::ffi::OsString;
@@ -35,6 +36,13 @@ enum Command {
     #[cfg(feature = "man")]
     Man(man::Args),
     Serve(serve::Args),
+    /// The pvtx command line: transactions on a device
+    #[command(disable_help_flag = true)]
+    Pvtx {
+        /// What pvtx is given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// The pvcontrol command line: Pantavisor's control socket
     #[command(disable_help_flag = true)]
     Pvcontrol {
@@ -61,6 +69,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Cli { command: Command::Serve(args) }) => serve::run(args),
         Ok(Cli { command: Command::Pvcontrol { args } }) => return pvcontrol::run(args.into_iter()),
         Ok(Cli { command: Command::Pvr { args } }) => return pvr::run(args.into_iter()),
+        Ok(Cli { command: Command::Pvtx { args } }) => return pvtx::run(args.into_iter()),
         Err(error) => {
             // To a closed pipe or a full disk: there is nobody left to tell.
             error.print().ok();

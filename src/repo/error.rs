@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::archive::ArchiveError;
 use super::reference::ReferenceError;
 use crate::net::UrlError;
 use crate::pvctrl::ControlError;
@@ -11,6 +10,7 @@ use crate::remote::RemoteError;
 use crate::state::canonical::CanonicalError;
 use crate::state::{JsonError, ObjectId, StateError, StatePath, escape};
 use crate::store::StoreError;
+use crate::store::archive::ArchiveError;
 use crate::trails::InstallError;
 
 /// An operation on a working copy failed. What was there before is unchanged, unless the text says otherwise.

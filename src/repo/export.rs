@@ -15,10 +15,10 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use super::Repo;
-use super::archive::{END, GzipWriter, OBJECTS, STATE, build, padding};
 use super::error::{Context, RepoError};
 use super::files::{create, random_name, sync_parent};
 use crate::state::{Entry, Object, ObjectId, PartSelection, Spec, State, StatePath, Value};
+use crate::store::archive::{END, GzipWriter, OBJECTS, STATE, build, padding};
 use crate::store::{ObjectStore, gauge};
 
 /// Whether an archive is compressed.

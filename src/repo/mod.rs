@@ -49,8 +49,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+pub use crate::store::ArchiveError;
 pub use add::AddAs;
-pub use archive::ArchiveError;
 pub use checkout::CheckoutAs;
 pub use clone::{Step, clone};
 pub use commit::{Checkpoint, Committed};

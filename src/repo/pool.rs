@@ -7,11 +7,12 @@
 //! | `look_at` | no | no | those that are there |
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Access, access};
 
 use super::error::{Context, RepoError};
+use crate::store::pool::{agent_of, is_of_storage};
 use crate::store::{ObjectStore, Options};
 
 /// Opens a pool, and makes it if there is none.
@@ -40,15 +41,4 @@ pub(super) fn open_to_read(pool: &Path) -> Result<ObjectStore, RepoError> {
 pub(super) fn look_at(pool: &Path) -> Result<ObjectStore, RepoError> {
     let options = Options { read_only: true, collected: is_of_storage(pool), ..Options::default() };
     Ok(ObjectStore::open_with(pool, &agent_of(pool), options)?)
-}
-
-/// The working folder of a pool. A storage's objects have the one that all who work on the storage share.
-fn agent_of(pool: &Path) -> PathBuf {
-    let storage = pool.parent().filter(|_| is_of_storage(pool)).unwrap_or(pool);
-    storage.join(".pvr-agent")
-}
-
-/// Whether a pool is the `objects` of a storage.
-fn is_of_storage(pool: &Path) -> bool {
-    pool.ends_with("objects") && pool.parent().is_some_and(|storage| storage.join("trails").is_dir())
 }

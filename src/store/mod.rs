@@ -46,6 +46,7 @@
 //! collecting under the exclusive one; arriving bytes need neither. Nothing here relies on the locks being
 //! respected by anybody else: every look at a name is repeated when the name changes under it.
 
+pub(crate) mod archive;
 mod caps;
 mod durable;
 mod error;
@@ -56,6 +57,7 @@ mod memo;
 #[cfg(test)]
 pub(crate) mod moment;
 mod park;
+pub(crate) mod pool;
 mod publish;
 mod space;
 pub(crate) mod swap;
@@ -64,6 +66,7 @@ mod temp;
 mod verify;
 mod writer;
 
+pub use archive::ArchiveError;
 pub use caps::Capabilities;
 pub use error::StoreError;
 pub use lock::Lock;

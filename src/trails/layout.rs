@@ -50,6 +50,7 @@ pub struct Layout<'a> {
     store: &'a ObjectStore,
     state: &'a State,
     root: &'a Path,
+    plain_texts: bool,
     laid: Laid,
     links: Vec<(&'a StatePath, ObjectId, PathBuf)>,
 }
@@ -60,7 +61,13 @@ impl<'a> Layout<'a> {
         folder(root)?;
         folder(&root.join(".pvr"))?;
         write(&root.join(".pvr/json"), state.to_canonical()?.as_bytes())?;
-        Ok(Self { store, state, root, laid: Laid::default(), links: Vec::new() })
+        Ok(Self { store, state, root, plain_texts: false, laid: Laid::default(), links: Vec::new() })
+    }
+
+    /// A value that is a text becomes a file without the quotes, as `pvtx deploy` and Pantavisor itself write it.
+    #[must_use]
+    pub fn with_plain_texts(self) -> Self {
+        Self { plain_texts: true, ..self }
     }
 
     /// Makes the file of every key.
@@ -75,7 +82,9 @@ impl<'a> Layout<'a> {
             }
             match entry {
                 Entry::Json(value) => {
-                    write(&path, to_canonical(value)?.as_bytes())?;
+                    let text = to_canonical(value)?;
+                    let plain = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+                    write(&path, plain.filter(|_| self.plain_texts).unwrap_or(&text).as_bytes())?;
                     self.laid.json += 1;
                 }
                 Entry::Object(id) if is_bind(key) => {
@@ -97,6 +106,23 @@ impl<'a> Layout<'a> {
             self.link(key, id, self.root.join(BINDS).join(id.to_string()))?;
         }
         Ok(())
+    }
+
+    /// Makes a file of a key that the state has no place for.
+    pub fn plain(&self, key: &StatePath, text: &str) -> Result<(), InstallError> {
+        for parent in key.folders() {
+            let path = self.root.join(parent);
+            if !path.is_dir() {
+                folder(&path)?;
+            }
+        }
+        Ok(write(&key.below(self.root), text.as_bytes())?)
+    }
+
+    /// Makes another text the document of this folder: one with the keys that were given to [`plain`](Self::plain).
+    pub fn document(&self, text: &str) -> Result<(), InstallError> {
+        let path = self.root.join(".pvr/json");
+        Ok(fs::write(&path, text).on("write", &path)?)
     }
 
     /// Makes what the boot loader looks for, if the state has any of it.

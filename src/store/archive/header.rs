@@ -13,33 +13,33 @@
 
 use super::error::ArchiveError;
 
-pub(super) const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 /// The end of an archive: two empty blocks.
-pub(in crate::repo) const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
+pub(crate) const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 /// Name of the state.
-pub(in crate::repo) const STATE: &str = "json";
+pub(crate) const STATE: &str = "json";
 /// Folder of the objects.
-pub(in crate::repo) const OBJECTS: &str = "objects/";
+pub(crate) const OBJECTS: &str = "objects/";
 
 /// The most that eleven octal digits say.
-pub(super) const OCTAL_MAX: u64 = 0o777_7777_7777;
+pub(crate) const OCTAL_MAX: u64 = 0o777_7777_7777;
 
 /// A header, taken apart.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) kind: u8,
-    pub(super) name: Vec<u8>,
-    pub(super) size: u64,
+pub(crate) struct Header {
+    pub(crate) kind: u8,
+    pub(crate) name: Vec<u8>,
+    pub(crate) size: u64,
 }
 
 /// How many bytes fill the last block of `size` bytes.
-pub(in crate::repo) fn padding(size: u64) -> usize {
+pub(crate) fn padding(size: u64) -> usize {
     let over = usize::try_from(size % BLOCK as u64).unwrap_or_default();
     if over == 0 { 0 } else { BLOCK - over }
 }
 
 /// The header of a file.
-pub(in crate::repo) fn build(name: &str, mode: u32, size: u64) -> [u8; BLOCK] {
+pub(crate) fn build(name: &str, mode: u32, size: u64) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
     put(&mut block, 0, name.as_bytes());
     put(&mut block, 100, format!("{mode:07o}").as_bytes());
@@ -66,7 +66,7 @@ fn put(block: &mut [u8; BLOCK], at: usize, bytes: &[u8]) {
 }
 
 /// Takes a header apart; `None` is the mark of the end. `at` is for the error.
-pub(super) fn parse(block: &[u8; BLOCK], at: u64) -> Result<Option<Header>, ArchiveError> {
+pub(crate) fn parse(block: &[u8; BLOCK], at: u64) -> Result<Option<Header>, ArchiveError> {
     if block.iter().all(|byte| *byte == 0) {
         return Ok(None);
     }
@@ -85,6 +85,13 @@ pub(super) fn parse(block: &[u8; BLOCK], at: u64) -> Result<Option<Header>, Arch
     Ok(Some(Header { kind: block[156], name, size }))
 }
 
+/// Whether a stream that begins so is meant to be tar: it says so, or its sum does. A damaged one is still none else.
+pub(crate) fn looks_like_tar(head: &[u8]) -> bool {
+    let says = head.get(257..262) == Some(b"ustar");
+    let whole: Option<&[u8; BLOCK]> = head.get(..BLOCK).and_then(|block| block.try_into().ok());
+    says || whole.is_some_and(|block| parse(block, 0).is_ok())
+}
+
 fn sum(block: &[u8; BLOCK]) -> u32 {
     let blanks = 8 * u32::from(b' ');
     let bytes = block.iter().enumerate().filter(|(at, _)| !(148..156).contains(at));
@@ -92,7 +99,7 @@ fn sum(block: &[u8; BLOCK]) -> u32 {
 }
 
 /// Up to the first NUL.
-pub(super) fn text(field: &[u8]) -> &[u8] {
+pub(crate) fn text(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 

@@ -13,50 +13,15 @@
 //! An archive is read twice: once as far as its `json`, which is the first thing in all that today's program has written,
 //! and once to its end. Nothing is unpacked to a disk but objects that are wanted, hashed on the way.
 
-mod error;
-mod gzip;
-mod header;
-mod members;
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
-pub use error::ArchiveError;
-pub(super) use gzip::GzipWriter;
-pub(super) use header::{END, OBJECTS, STATE, build, padding};
-pub(super) use members::Left;
-
-use self::gzip::Capped;
-use self::members::{Members, Name};
-use crate::repo::error::{Context, RepoError};
+use super::error::{Context, RepoError};
 use crate::state::{JsonLimits, ObjectId, Spec, State};
+use crate::store::archive::{ArchiveError, Behind, Left, Members, Name, Ratio, unpacked};
 use crate::store::{Parked, StoreError, gauge};
-
-/// How much an archive may grow when it is unpacked.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ratio {
-    /// Bytes that may come out of an archive of any size.
-    pub(super) free: u64,
-    /// Beyond those: bytes for each byte of the archive.
-    pub(super) times: u64,
-}
-
-impl Ratio {
-    /// Root file systems are compressed already; what shrinks more than this is empty. The format's own limit is 1032.
-    const USUAL: Self = Self { free: 256 << 20, times: 200 };
-
-    /// The usual, or what `PVR_AGENT_MAX_RATIO` says, for archives of any size.
-    pub(super) fn from_env() -> Self {
-        let given = std::env::var("PVR_AGENT_MAX_RATIO").ok().and_then(|text| text.parse().ok());
-        given.map_or(Self::USUAL, |times| Self { free: 1 << 20, times })
-    }
-
-    fn cap(self, packed: u64) -> u64 {
-        self.free.max(packed.saturating_mul(self.times))
-    }
-}
 
 /// An archive, open for reading.
 #[derive(Debug)]
@@ -119,13 +84,9 @@ impl Archive {
     fn members(&self) -> Result<Members<Box<dyn Read + '_>>, ArchiveError> {
         let mut file = &self.file;
         file.rewind()?;
-        let mut reader = BufReader::with_capacity(128 * 1024, Counted(file));
-        let packed = gzip::is_gzip(&mut reader)?;
-        let cap = self.ratio.cap(self.packed);
-        Ok(Members::new(match packed {
-            true => Box::new(Capped::new(gzip::reader(reader), cap)),
-            false => Box::new(reader),
-        }))
+        let reader = BufReader::with_capacity(128 * 1024, Counted(file));
+        let cap = Some(self.ratio.cap(self.packed));
+        Ok(Members::new(unpacked(reader, Behind::Refused, cap)?, Behind::Refused))
     }
 
     /// The state: reads as far as that.

@@ -11,9 +11,10 @@ use std::io::{self, BufRead, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::{GzDecoder, MultiGzDecoder};
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
+use super::Behind;
 use super::error::ArchiveError;
 
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -24,25 +25,58 @@ const PROBE: usize = 16 * 1024;
 const MAX_THREADS: usize = 8;
 
 /// Whether a gzip stream comes.
-pub(super) fn is_gzip(reader: &mut impl BufRead) -> io::Result<bool> {
+pub(crate) fn is_gzip(reader: &mut impl BufRead) -> io::Result<bool> {
     Ok(reader.fill_buf()?.starts_with(&MAGIC))
 }
 
 /// The unpacked bytes; several members after one another are one stream.
-pub(super) fn reader<R: BufRead>(packed: R) -> impl Read {
-    MultiGzDecoder::new(packed)
+pub(crate) fn reader<R: BufRead>(packed: R, behind: Behind) -> Unpacked<R> {
+    match behind {
+        Behind::Refused => Unpacked::Strict(MultiGzDecoder::new(packed)),
+        Behind::Ignored => Unpacked::Lenient(Some(GzDecoder::new(packed))),
+    }
+}
+
+/// What [`reader`] makes.
+#[derive(Debug)]
+pub(crate) enum Unpacked<R> {
+    /// What follows a member has to be one.
+    Strict(MultiGzDecoder<R>),
+    /// What follows a member and is none is the end, as for `gzip -d`. Nothing, once that has been reached.
+    Lenient(Option<GzDecoder<R>>),
+}
+
+impl<R: BufRead> Read for Unpacked<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let member = match self {
+            Self::Strict(decoder) => return decoder.read(buf),
+            Self::Lenient(member) => member,
+        };
+        while let Some(decoder) = member {
+            let got = decoder.read(buf)?;
+            if got > 0 || buf.is_empty() {
+                return Ok(got);
+            }
+            // Its sum and its length were right.
+            let Some(mut packed) = member.take().map(GzDecoder::into_inner) else { break };
+            if is_gzip(&mut packed)? {
+                *member = Some(GzDecoder::new(packed));
+            }
+        }
+        Ok(0)
+    }
 }
 
 /// A reader that ends with an error where more comes than may.
 #[derive(Debug)]
-pub(super) struct Capped<R> {
+pub(crate) struct Capped<R> {
     inner: R,
     left: u64,
     cap: u64,
 }
 
 impl<R: Read> Capped<R> {
-    pub(super) fn new(inner: R, cap: u64) -> Self {
+    pub(crate) fn new(inner: R, cap: u64) -> Self {
         Self { inner, left: cap, cap }
     }
 }
@@ -62,7 +96,7 @@ type Packed = io::Result<Vec<u8>>;
 type Job = (Vec<u8>, SyncSender<Packed>);
 
 /// Packs what is written to it. [`finish`](Self::finish) makes it a whole file.
-pub(in crate::repo) struct GzipWriter<W: Write> {
+pub(crate) struct GzipWriter<W: Write> {
     out: W,
     block: Vec<u8>,
     /// The results of blocks that are being packed, in their order.
@@ -75,7 +109,7 @@ pub(in crate::repo) struct GzipWriter<W: Write> {
 
 impl<W: Write> GzipWriter<W> {
     /// Begins a file with as many threads as there are processors, up to eight.
-    pub(in crate::repo) fn new(out: W) -> io::Result<Self> {
+    pub(crate) fn new(out: W) -> io::Result<Self> {
         Self::with_threads(out, thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS))
     }
 
@@ -102,7 +136,7 @@ impl<W: Write> GzipWriter<W> {
     }
 
     /// Ends the file, and gives back what it was written to.
-    pub(in crate::repo) fn finish(mut self) -> io::Result<W> {
+    pub(crate) fn finish(mut self) -> io::Result<W> {
         self.hand_over()?;
         while !self.waiting.is_empty() {
             self.collect()?;

@@ -2,8 +2,8 @@
 
 use std::io;
 
+use super::super::error::StoreError;
 use crate::state::{ObjectId, StateError, escape};
-use crate::store::StoreError;
 
 /// An archive that is not taken. Nothing of it has been.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@
 
 use std::io::{self, Read};
 
+use super::Behind;
 use super::error::ArchiveError;
 use super::header::{BLOCK, Header, OBJECTS, OCTAL_MAX, STATE, padding, parse, text};
 use crate::state::{ObjectId, escape};
@@ -19,7 +20,7 @@ const EXTENDED_MAX: u64 = 64 * 1024;
 
 /// What a file is to an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Name {
+pub(crate) enum Name {
     /// The state.
     State,
     /// An object.
@@ -30,14 +31,14 @@ pub(super) enum Name {
 
 /// A file of the archive; its bytes are read from [`Members`].
 #[derive(Debug)]
-pub(super) struct Member {
-    pub(super) name: Name,
-    pub(super) size: u64,
+pub(crate) struct Member {
+    pub(crate) name: Name,
+    pub(crate) size: u64,
 }
 
 /// Files that were left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::repo) struct Left {
+pub(crate) struct Left {
     count: usize,
     names: Vec<String>,
 }
@@ -46,7 +47,7 @@ impl Left {
     /// So many are named; the rest are counted.
     const NAMED: usize = 10;
 
-    pub(super) fn note(&mut self, name: &str) {
+    pub(crate) fn note(&mut self, name: &str) {
         self.count += 1;
         if self.names.len() < Self::NAMED {
             self.names.push(name.to_owned());
@@ -54,7 +55,7 @@ impl Left {
     }
 
     /// A line for each, for people.
-    pub(in crate::repo) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = self
             .names
             .iter()
@@ -76,22 +77,23 @@ struct Extended {
 
 /// Reads the files of a tar stream. As [`Read`], it is the bytes of the current one.
 #[derive(Debug)]
-pub(super) struct Members<R> {
+pub(crate) struct Members<R> {
     inner: R,
     /// Bytes of the current file that have not been read.
     left: u64,
     padding: usize,
     /// Bytes read so far.
     at: u64,
+    behind: Behind,
 }
 
 impl<R: Read> Members<R> {
-    pub(super) fn new(inner: R) -> Self {
-        Self { inner, left: 0, padding: 0, at: 0 }
+    pub(crate) fn new(inner: R, behind: Behind) -> Self {
+        Self { inner, left: 0, padding: 0, at: 0, behind }
     }
 
     /// The next file; `None` at the end of the archive, which is then known to be whole.
-    pub(super) fn next(&mut self) -> Result<Option<Member>, ArchiveError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Member>, ArchiveError> {
         let mut extended = Extended::default();
         loop {
             self.pass()?;
@@ -195,6 +197,7 @@ impl<R: Read> Members<R> {
         loop {
             match self.inner.read(&mut buf) {
                 Ok(0) => return Ok(()),
+                Ok(_) if self.behind == Behind::Ignored => {}
                 Ok(got) if buf[..got].iter().all(|byte| *byte == 0) => {}
                 Ok(_) => return Err(ArchiveError::Trailing),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,0 +1,50 @@
+//! `commit`: the state goes to Pantavisor as a revision. It is neither run nor made current.
+
+use super::error::{Asked, PvtxError};
+use super::status::{Phase, Status, Target};
+use super::transaction::Transaction;
+use crate::pvctrl::StepName;
+use crate::state::{Revision, clock};
+use crate::store::hash;
+
+impl Transaction {
+    /// Sends the state as `locals/<name>`; without a name, as `locals/pvtx-<unix time>-<8 hex of its sha256>-<0..999>`.
+    pub fn commit(&self, name: Option<&str>) -> Result<Revision, PvtxError> {
+        let (held, status) = self.hold_active(Asked::End)?;
+        if status.target != Target::Remote {
+            return Err(PvtxError::Local);
+        }
+        let name = name.filter(|name| !name.is_empty());
+        let named = name.map(revision).transpose()?;
+        let text = self.current()?.text(&self.limits)?;
+        let revision = match named {
+            Some(revision) => revision,
+            None => generated(&text)?,
+        };
+        let control = self.control()?;
+        // The daemon replaces what has the name, and throws it away where it refuses the state.
+        if name.is_some()
+            && control.has_step(&StepName::parse(&revision.to_string()).map_err(crate::pvctrl::ControlError::from)?)?
+        {
+            return Err(PvtxError::Exists(revision));
+        }
+        control.put_step(&revision, text.as_bytes())?;
+        held.set_status(&Status { phase: Phase::Committed, target: status.target, queue: None })?;
+        Ok(revision)
+    }
+}
+
+fn revision(name: &str) -> Result<Revision, PvtxError> {
+    if !name.starts_with("locals/") {
+        return Err(PvtxError::NotLocal(name.chars().take(80).collect()));
+    }
+    Ok(Revision::parse(name)?)
+}
+
+fn generated(text: &str) -> Result<Revision, PvtxError> {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let sha = hash(text.as_bytes()).map_err(crate::store::ArchiveError::from)?.to_string();
+    let seconds = clock::seconds(clock::now());
+    let chance = RandomState::new().build_hasher().finish() % 1000;
+    Ok(Revision::local(&format!("pvtx-{seconds}-{}-{chance}", &sha[..8]))?)
+}
