@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # Everything at full weight: every repetition that was promised, with the figures that the tests print, and the benches.
-# Takes a while, wants root (mounts, packages), 12 GB of disk and busybox.
+# Takes a while, wants root (mounts, packages), 12 GB of disk and busybox; installs nginx and fcgiwrap.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export CI_RUN=1
 export PVR_ROUNDS=100
 export CARGO_TERM_COLOR=never
+
+if ! { command -v nginx && command -v fcgiwrap; } >/dev/null 2>&1; then
+    apt-get install -q -y --no-install-recommends nginx-light fcgiwrap
+fi
 
 printf '== %s, %s cores, %s\n' "$(uname -srm)" "$(nproc)" "$(rustc --version)"
 git log -1 --format='== commit %h %s' 2>/dev/null || true
@@ -16,4 +20,4 @@ printf '== static binaries: all targets, all tests of the program on each\n'
 cross/build.sh all
 PVR_ROUNDS=1 cross/test.sh all # the processors are emulated: repetitions are for the native run above
 printf '== benches\n'
-cargo bench --bench endpoint
+cargo bench --bench endpoint --bench cgi

@@ -4,9 +4,11 @@
 //! `run(arguments) -> ExitCode`.
 
 mod announcement;
+pub mod cgi;
 pub mod fsck;
 pub mod gc;
 mod limits;
+mod place;
 pub mod pvr;
 pub mod serve;
 
@@ -27,6 +29,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(disable_help_flag = true)]
+    Cgi(cgi::Args),
     Fsck(fsck::Args),
     Gc(gc::Args),
     Serve(serve::Args),
@@ -42,6 +46,7 @@ enum Command {
 /// Runs `pvr-agent`; the first argument is the program's own name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match Cli::try_parse_from(args) {
+        Ok(Cli { command: Command::Cgi(args) }) => cgi::run(args),
         Ok(Cli { command: Command::Fsck(args) }) => fsck::run(args),
         Ok(Cli { command: Command::Gc(args) }) => gc::run(args),
         Ok(Cli { command: Command::Serve(args) }) => serve::run(args),

@@ -94,18 +94,30 @@ pub struct Status {
 impl Device {
     /// A device by its storage. Removes what others left unfinished.
     pub fn open(storage: Storage, runner: Runner) -> Result<Self, DeviceError> {
+        let device = Self::unswept(storage, runner)?;
+        device.settle()?;
+        Ok(device)
+    }
+
+    /// A device by its storage, as it is. Whoever changes something has to [settle](Self::settle) it before.
+    pub fn unswept(storage: Storage, runner: Runner) -> Result<Self, DeviceError> {
         let trail_id = storage.device_id()?.unwrap_or_else(|| "local".to_owned());
-        storage.sweep()?;
-        if runner == Runner::Nobody {
-            // A disk that is too full for this is no reason not to serve; the next post tries again.
-            let _ = storage.finish_switch();
-        }
         Ok(Self { storage, runner, trail_id, reclaimable: Mutex::default() })
     }
 
     /// Removes what others left unfinished, and uploads that no post came for within a day.
     pub fn sweep(&self) -> Result<(), DeviceError> {
         self.storage.sweep()?;
+        Ok(())
+    }
+
+    /// Finishes or removes what others left half done.
+    pub fn settle(&self) -> Result<(), DeviceError> {
+        self.sweep()?;
+        if self.runner == Runner::Nobody {
+            // A disk that is too full for this is no reason not to serve; the next post tries again.
+            let _ = self.storage.finish_switch();
+        }
         Ok(())
     }
 

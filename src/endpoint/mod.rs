@@ -12,11 +12,12 @@
 //! | `GET status` | `status` |
 //!
 //! A request comes from a socket (`server`, `connection`) or from anything else that can make a
-//! [`hyper::Request`] and an [`Arrival`] of it: [`Endpoint::handle`] knows neither sockets nor processes. It passes
+//! [`hyper::Request`] and an [`Arrival`] of it, as a web server does that runs this program (`cgi`): [`Endpoint::handle`] knows neither sockets nor processes. It passes
 //! the `guard`, becomes a [`route::Route`], and is answered from the [`Device`], whose functions all run on the
 //! blocking pool; those that may take long take turns (`disk`). One thread or two wait for all clients; memory is bounded by [`Limits`].
 
 mod body;
+pub mod cgi;
 pub mod config;
 mod connection;
 mod connections;
