@@ -1,6 +1,7 @@
 //! Connections, kept and new, and one request at a time on each of them.
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,8 @@ pub struct Client {
     shared: Arc<Shared>,
     patience: Patience,
     proxies: Proxies,
+    /// All requests go to this socket, whatever host their address names.
+    socket: Option<Arc<Path>>,
     trace: Option<Trace>,
 }
 
@@ -63,8 +66,14 @@ impl Client {
             shared: Arc::new(Shared { kept: Mutex::default(), tls: Tls::new(trust) }),
             patience,
             proxies: Proxies::none(),
+            socket: None,
             trace: None,
         }
+    }
+
+    /// A client whose requests all go to a socket in the file system; their addresses come from [`Url::on_socket`].
+    pub fn on_socket(socket: &Path, patience: Patience) -> Self {
+        Self { socket: Some(socket.into()), ..Self::new(patience, Trust::default()) }
     }
 
     /// The same, through proxies.
@@ -135,9 +144,12 @@ impl Client {
                 result => return result.map_err(|failure| failure.error),
             }
         }
-        let stream = {
-            let proxy = self.proxies.on_the_way_to(url);
-            Stream::connect(url, &self.shared.tls, proxy, self.patience.connect)?
+        let stream = match &self.socket {
+            Some(socket) => Stream::connect_to_file(socket, self.patience.connect)?,
+            None => {
+                let proxy = self.proxies.on_the_way_to(url);
+                Stream::connect(url, &self.shared.tls, proxy, self.patience.connect)?
+            }
         };
         let stream = BufReader::with_capacity(RECEIVE_BUFFER, stream);
         let connection = Connection { key: Key::of(url), stream, since: Instant::now() };
@@ -180,6 +192,7 @@ impl Client {
         }
         let reusable = sent_all && head.keeps_alive() && framing != head::Framing::UntilClose;
         let mut response = Response {
+            sent_all,
             reusable,
             decoder: Decoder::new(framing, self.patience.idle),
             head,

@@ -12,7 +12,8 @@
 //! Retrying is not done here: only the caller knows what may be repeated. The one exception is a kept connection that
 //! the server closed before a byte of the answer came.
 //!
-//! The transport is one enum in `stream.rs`; nothing above it knows whether there is TLS in between. In a build without
+//! The transport is one enum in `stream.rs`; nothing above it knows whether there is TLS in between, or whether the server
+//! is a socket in the file system ([`Client::on_socket`]). In a build without
 //! the feature `tls`, `https` is an error that says so.
 
 mod body;

@@ -16,6 +16,8 @@ pub enum Method {
     Post,
     /// PUT.
     Put,
+    /// DELETE.
+    Delete,
 }
 
 impl Method {
@@ -26,6 +28,7 @@ impl Method {
             Self::Head => "Head",
             Self::Post => "Post",
             Self::Put => "Put",
+            Self::Delete => "Delete",
         }
     }
 
@@ -35,6 +38,7 @@ impl Method {
             Self::Head => "HEAD",
             Self::Post => "POST",
             Self::Put => "PUT",
+            Self::Delete => "DELETE",
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct Response {
     pub(super) decoder: Decoder,
     /// `None` once it has been given back.
     pub(super) connection: Option<Connection>,
+    /// The whole body of the request had been sent before it.
+    pub(super) sent_all: bool,
     pub(super) reusable: bool,
     pub(super) shared: Arc<Shared>,
 }
@@ -38,6 +40,11 @@ impl Response {
     /// Value of the first header of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.get(name)
+    }
+
+    /// Whether it came before all of the request's body was sent; the rest was not sent then.
+    pub fn is_early(&self) -> bool {
+        !self.sent_all
     }
 
     /// Declared length of the body, where there is one.

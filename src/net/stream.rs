@@ -4,10 +4,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::tls::{Tls, TlsStream};
 use super::{NetError, Scheme, Url};
+use crate::state::escape;
 
 /// An open connection.
 #[derive(Debug)]
@@ -16,6 +20,8 @@ pub(super) enum Stream {
     Tcp(TcpStream),
     /// TLS over it.
     Tls(Box<TlsStream>),
+    /// A socket of this machine.
+    Unix(UnixStream),
 }
 
 impl Stream {
@@ -35,6 +41,26 @@ impl Stream {
             None => Ok(Self::Tcp(tcp)),
             Some(session) => Ok(Self::Tls(Box::new(session.handshake(tcp, address, patience)?))),
         }
+    }
+
+    /// Connects to a socket that lies in the file system. A server that doesn't take connections may have room for some
+    /// more of them to wait; when that is full, connecting itself waits, and `patience` is for that.
+    pub(super) fn connect_to_file(path: &Path, patience: Duration) -> Result<Self, NetError> {
+        use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
+        let connected = || -> rustix::io::Result<UnixStream> {
+            let address = SocketAddrUnix::new(path)?;
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+            sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(patience))?;
+            connect(&socket, &address)?;
+            Ok(socket.into())
+        };
+        connected().map(Self::Unix).map_err(|source| NetError::Connect {
+            address: escape(&path.to_string_lossy()).into_owned(),
+            source: match source {
+                rustix::io::Errno::AGAIN => io::Error::new(io::ErrorKind::TimedOut, "it takes no more connections"),
+                source => source.into(),
+            },
+        })
     }
 
     /// Tries each address in turn.
@@ -68,6 +94,10 @@ impl Stream {
                 stream.set_write_timeout(Some(patience))
             }
             Self::Tls(stream) => stream.set_patience(patience),
+            Self::Unix(stream) => {
+                stream.set_read_timeout(Some(patience))?;
+                stream.set_write_timeout(Some(patience))
+            }
         }
     }
 
@@ -83,6 +113,12 @@ impl Stream {
                 stream.set_nonblocking(false).is_err() || !waiting
             }
             Self::Tls(stream) => stream.has_input(),
+            Self::Unix(stream) => {
+                use rustix::net::{RecvFlags, recv};
+                let mut byte = [0];
+                let peeked = recv(stream.as_fd(), &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+                !matches!(peeked, Err(rustix::io::Errno::AGAIN))
+            }
         }
     }
 }
@@ -92,6 +128,7 @@ impl Read for Stream {
         match self {
             Self::Tcp(stream) => stream.read(buf),
             Self::Tls(stream) => stream.read(buf),
+            Self::Unix(stream) => stream.read(buf),
         }
     }
 }
@@ -101,6 +138,7 @@ impl Write for Stream {
         match self {
             Self::Tcp(stream) => stream.write(buf),
             Self::Tls(stream) => stream.write(buf),
+            Self::Unix(stream) => stream.write(buf),
         }
     }
 
@@ -108,6 +146,7 @@ impl Write for Stream {
         match self {
             Self::Tcp(stream) => stream.flush(),
             Self::Tls(stream) => stream.flush(),
+            Self::Unix(stream) => stream.flush(),
         }
     }
 }

@@ -111,6 +111,21 @@ impl Url {
         })
     }
 
+    /// The address of a resource behind a socket of this machine, whose server takes paths as they are: nothing is encoded.
+    /// None: `target` is not a path of visible ASCII and bytes beyond it, or too long.
+    pub fn on_socket(target: &str) -> Option<Self> {
+        let plain = |byte: u8| byte.is_ascii_graphic() || !byte.is_ascii();
+        let fits = target.starts_with('/') && target.len() <= MAX_URL && target.bytes().all(plain);
+        fits.then(|| Self {
+            scheme: Scheme::Http,
+            host: "localhost".into(),
+            port: Scheme::Http.default_port(),
+            path: target.into(),
+            query: None,
+            fragment: None,
+        })
+    }
+
     /// Resolves a reference found in an answer of this address: absolute, `//host/…`, `/path`, `?query`, or relative
     /// to the last `/` of the path (RFC 3986 §5.2).
     pub fn join(&self, reference: &str) -> Result<Self, UrlError> {

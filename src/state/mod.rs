@@ -15,6 +15,7 @@
 //! | [`document`] | a whole state, checked |
 //! | [`part`] | part selection: `#a,b,-c` |
 //! | [`patch`] | RFC 7396 merge patch |
+//! | [`progress`] | how far a revision has come |
 //! | [`mod@escape`] | showing names that may hold anything |
 //! | [`clock`] | what time it is, and how that is written |
 
@@ -29,6 +30,7 @@ pub mod part;
 pub mod patch;
 pub mod path;
 pub mod pretty;
+pub mod progress;
 pub mod revision;
 
 pub use document::{Entry, Finding, Spec, State, StateError};
@@ -38,4 +40,5 @@ pub use json::{Number, Object, Value};
 pub use parse::{JsonError, JsonLimits, JsonWarning};
 pub use part::PartSelection;
 pub use path::StatePath;
+pub use progress::{Progress, Status};
 pub use revision::Revision;

@@ -2,8 +2,8 @@
 
 use super::error::InstallError;
 use super::layout::{Laid, Layout, folder, write};
-use super::progress::Progress;
 use super::{Install, Storage, current};
+use crate::state::Progress;
 use crate::state::{ObjectId, State};
 use crate::store::TempDir;
 use std::path::{Path, PathBuf};

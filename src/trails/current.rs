@@ -10,7 +10,7 @@ use super::Storage;
 use super::error::TrailsError;
 use super::layout::write;
 use super::name::RevisionName;
-use super::progress::{Progress, Status};
+use crate::state::{Progress, Status};
 use crate::store::{Absent, Context, StoreError, TempDir, sync_folder};
 use rustix::fs::{link, rename};
 use std::fs;

@@ -13,7 +13,7 @@ use super::error::TrailsError;
 use super::finding::{Finding, Kind};
 use super::layout::BINDS;
 use super::name::{RevisionName, of_file_name};
-use super::progress::Status;
+use crate::state::Status;
 use crate::state::{Entry, ObjectId, State};
 use crate::store::{Absent, Context, StoreError, hash, swap};
 use serde::Serialize;

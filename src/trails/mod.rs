@@ -37,11 +37,11 @@ mod install;
 mod layout;
 mod name;
 mod place;
-mod progress;
 mod read;
 mod room;
 mod sweep;
 
+pub use crate::state::{Progress, Status};
 pub use boot::{BootLoader, absent_boot_files, boot_link_names, is_boot_link};
 pub use error::{InstallError, TrailsError};
 pub use finding::{Finding, Kind};
@@ -50,7 +50,6 @@ pub use gc::{Kept, RemovedObject, RemovedRevision, Report as GcReport, Rollbacks
 pub use install::{Install, Installed, Outcome, install, missing};
 pub use layout::{Laid, Layout, is_bind};
 pub use name::RevisionName;
-pub use progress::{Progress, Status};
 pub use read::StepInfo;
 pub use sweep::Swept;
 

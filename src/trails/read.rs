@@ -4,7 +4,7 @@ use super::Storage;
 use super::boot::BootLoader;
 use super::error::TrailsError;
 use super::name::RevisionName;
-use super::progress::Progress;
+use crate::state::Progress;
 use crate::state::clock;
 use crate::state::{Spec, State};
 use crate::store::{Absent, Context, StoreError};

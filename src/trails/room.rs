@@ -5,9 +5,9 @@
 
 use super::error::InstallError;
 use super::layout::is_bind;
-use super::progress::Progress;
 use super::{Install, Storage};
 use crate::state::Entry;
+use crate::state::Progress;
 use crate::state::canonical::to_canonical;
 use crate::store::Reservation;
 use std::collections::BTreeSet;

@@ -1,0 +1,48 @@
+//! The control socket that tests use is like the daemon's: every recorded transcript, replayed.
+#[path = "support/control/mod.rs"]
+mod control;
+
+use control::{Config, Daemon};
+use std::path::Path;
+
+use pvr_agent::pvctrl::{Command, Control, ControlError, StepName};
+use pvr_agent::state::{ObjectId, Revision, Status};
+use sha2::{Digest, Sha256};
+use std::time::{Duration, Instant};
+
+fn sha(bytes: &[u8]) -> ObjectId {
+    ObjectId::from_bytes(Sha256::digest(bytes).into())
+}
+
+fn started(dir: &Path, config: Config) -> (Daemon, Control) {
+    let socket = dir.join("pv-ctrl");
+    let daemon = Daemon::start(&dir.join("storage"), &socket, config);
+    (daemon, Control::at(&socket))
+}
+
+#[test]
+fn a_day_of_a_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let (daemon, control) = started(dir.path(), Config::default());
+    let bytes = vec![7u8; 300_000];
+    let id = sha(&bytes);
+    control.put_object(&id, 300_000, &mut &bytes[..]).unwrap();
+    assert_eq!(control.object_size(&id).unwrap(), Some(300_000));
+    let revision = Revision::parse("locals/x").unwrap();
+    let state = format!(
+        r##"{{"#spec":"pantavisor-service-system@1","nb/root.bin":"{id}","nb/run.json":{{"name":"nb","restart_policy":"container","roles":[]}},"mg/run.json":{{"#spec":"service-manifest-run@1","config":"lxc.container.conf","group":"data","name":"mg","roles":["mgmt"],"storage":{{}},"type":"lxc","volumes":[]}}}}"##
+    );
+    control.put_step(&revision, state.as_bytes()).unwrap();
+    control.put_commit_message(&revision, "a \"message\"").unwrap();
+    let name = StepName::from(&revision);
+    assert_eq!(control.step(&name, 1 << 20).unwrap(), state.as_bytes());
+    assert_eq!(control.steps().unwrap()[1].commit_message, "a \"message\"");
+    control.command(&Command::LocalRun(name.clone())).unwrap();
+    assert!(matches!(control.command(&Command::RunGc), Err(ControlError::Busy { updating: false, .. })));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while control.progress(&name).unwrap().status != Status::Updated {
+        assert!(Instant::now() < deadline, "{:?}", control.progress(&name));
+    }
+    assert_eq!(daemon.current(), "locals/x");
+    assert_eq!(control.collect().unwrap(), 0);
+}

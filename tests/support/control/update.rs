@@ -1,0 +1,196 @@
+//! What becomes of a revision that is run, and of other commands.
+//!
+//! A run that needs no reboot: `NEW`, then `TESTING` on the new revision, then `UPDATED`. One that needs one, because it
+//! was asked for or because a container changes that is not restarted alone: the daemon ends and begins again, `TESTING`,
+//! then `DONE`, and the revision is one to go back to. What fails ends in `WONTGO` or `ERROR`, on the old revision.
+
+use super::State;
+use super::disk::Disk;
+use super::objects::hex;
+use super::parts;
+use serde_json::Value;
+use std::fs;
+use std::time::Duration;
+
+/// How long nobody answers around a transition: long beside what a test's steps take, short beside a test.
+const DEAF: Duration = Duration::from_millis(250);
+
+/// A command that has been taken.
+#[derive(Debug, Clone)]
+pub enum Order {
+    Run { name: String, commit: bool },
+    Factory(String),
+    Collect,
+    Reboot,
+    Nothing,
+}
+
+#[derive(Debug, Default)]
+enum Phase {
+    #[default]
+    Idle,
+    Pending(Order),
+    /// The daemon is about to begin again.
+    Rebooting {
+        name: String,
+    },
+    Testing {
+        name: String,
+        done: bool,
+    },
+}
+
+/// What is under way.
+#[derive(Debug, Default)]
+pub struct Update {
+    phase: Phase,
+}
+
+impl Update {
+    pub fn is_pending(&self) -> bool {
+        matches!(self.phase, Phase::Pending(_))
+    }
+
+    pub fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Rebooting { .. } | Phase::Testing { .. })
+    }
+
+    pub fn order(&mut self, order: Order) {
+        self.phase = Phase::Pending(order);
+    }
+
+    /// What is not collected: what runs, what is being updated to, the last that ran well.
+    pub fn kept(&self, disk: &Disk) -> Vec<String> {
+        let mut kept = vec![disk.current()];
+        if let Phase::Rebooting { name } | Phase::Testing { name, .. } = &self.phase {
+            kept.push(name.clone());
+        }
+        let done = disk.steps().into_iter().filter_map(|name| {
+            let time = fs::metadata(disk.trail(&name).join(".pv/done")).ok()?.modified().ok()?;
+            Some((time, name))
+        });
+        kept.extend(done.max().map(|(_, name)| name));
+        kept
+    }
+}
+
+/// One step further. How long nobody answers then.
+pub fn advance(state: &mut State) -> Option<Duration> {
+    match std::mem::take(&mut state.update.phase) {
+        Phase::Idle => None,
+        Phase::Pending(order) => begin(state, order),
+        Phase::Rebooting { name } => {
+            if let Some(why) = broken(&state.disk, &name) {
+                say(state, &name, "ERROR", why, 100);
+            } else {
+                state.disk.set_current(&name).ok();
+                say(state, &name, "TESTING", "Awaiting to set rollback point if update is stable", 75);
+                state.update.phase = Phase::Testing { name, done: true };
+            }
+            None
+        }
+        Phase::Testing { name, done } => {
+            if done {
+                let file = state.disk.trail(&name).join(".pv/done");
+                state.disk.write(&file, b"").ok();
+                say(state, &name, "DONE", "Update finished, revision set as rollback point", 100);
+            } else {
+                say(state, &name, "UPDATED", "Update finished, revision not set as rollback point", 100);
+            }
+            state.disk.sync();
+            Some(DEAF)
+        }
+    }
+}
+
+fn begin(state: &mut State, order: Order) -> Option<Duration> {
+    match order {
+        Order::Nothing => None,
+        Order::Collect => {
+            let kept = state.update.kept(&state.disk);
+            state.disk.collect(&kept);
+            None
+        }
+        Order::Reboot => Some(DEAF),
+        Order::Factory(name) => {
+            let name = if name.is_empty() { state.disk.current() } else { name };
+            let json = fs::read(state.disk.trail(&name).join(".pvr/json"));
+            match json {
+                Ok(json) => state.disk.write_state("0", &json).ok()?,
+                Err(_) if state.config.defects.factory_of_nothing => {
+                    fs::remove_file(state.disk.trail("0").join(".pvr/json")).ok();
+                }
+                Err(_) => return None,
+            }
+            begin(state, Order::Run { name: "0".into(), commit: true })
+        }
+        Order::Run { name, commit } => {
+            let Ok(json) = fs::read(state.disk.trail(&name).join(".pvr/json")) else {
+                say(state, &name, "WONTGO", "State JSON not found", 100);
+                return None;
+            };
+            link(&mut state.disk, &name, &json);
+            let reboot = commit || needs_reboot(state, &json);
+            if reboot {
+                state.update.phase = Phase::Rebooting { name };
+                return Some(DEAF);
+            }
+            if let Some(why) = broken(&state.disk, &name) {
+                say(state, &name, "ERROR", why, 100);
+                return Some(DEAF);
+            }
+            state.disk.set_current(&name).ok();
+            say(state, &name, "TESTING", "Awaiting to see if update is stable", 75);
+            state.update.phase = Phase::Testing { name, done: false };
+            Some(DEAF)
+        }
+    }
+}
+
+fn say(state: &mut State, name: &str, status: &str, message: &str, progress: u8) {
+    let text = format!(r#"{{"status":"{status}","status-msg":"{message}","progress":{progress},"retries":0}}"#);
+    let file = state.disk.trail(name).join(".pv/progress");
+    state.disk.write(&file, text.as_bytes()).ok();
+}
+
+/// The keys of a state that are objects.
+fn objects(json: &[u8]) -> Vec<(String, String)> {
+    let Ok(Value::Object(state)) = serde_json::from_slice(json) else { return Vec::new() };
+    let object = |(key, value): (&String, &Value)| {
+        let id = value.as_str().filter(|_| !key.starts_with('#'))?;
+        Some((key.clone(), id.to_owned()))
+    };
+    state.iter().filter_map(object).collect()
+}
+
+fn link(disk: &mut Disk, name: &str, json: &[u8]) {
+    for (key, id) in objects(json) {
+        let to = disk.trail(name).join(key);
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder).ok();
+        }
+        fs::hard_link(disk.object(&id), to).ok();
+    }
+}
+
+fn broken(disk: &Disk, name: &str) -> Option<&'static str> {
+    let json = fs::read(disk.trail(name).join(".pvr/json")).ok()?;
+    let whole =
+        |(key, id): &(String, String)| fs::read(disk.trail(name).join(key)).is_ok_and(|bytes| hex(&bytes) == *id);
+    let all = objects(&json).iter().all(whole);
+    (!all).then_some("Object validation went wrong")
+}
+
+/// Whether a container changes or goes that is not restarted alone.
+fn needs_reboot(state: &State, json: &[u8]) -> bool {
+    let old = fs::read(state.disk.trail(&state.disk.current()).join(".pvr/json")).unwrap_or_default();
+    let parse = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap_or_default();
+    let (before, after) = (parse(&old), parse(json));
+    let of = |value: &Value, name: &str| -> Vec<(String, Value)> {
+        let keys = value.as_object().into_iter().flatten();
+        keys.filter(|(key, _)| key.starts_with(&format!("{name}/"))).map(|(k, v)| (k.clone(), v.clone())).collect()
+    };
+    parts::of_state(&old)
+        .into_iter()
+        .any(|(name, policy, _)| policy != "container" && of(&before, &name) != of(&after, &name))
+}
