@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use super::place;
-use crate::device::{Device, Runner};
 use crate::endpoint::cgi::{self, Environment};
 use crate::endpoint::log::{Format, Log};
 use crate::endpoint::{Endpoint, Limits};
@@ -44,6 +43,5 @@ pub fn run(_: Args) -> Result<ExitCode> {
 fn endpoint(log: Log) -> Result<Endpoint> {
     let json = super::limits::json()?;
     let hosts = place::hosts(&[], None)?;
-    let device = Device::unswept(place::storage()?.with_json_limits(json), Runner::detect())?;
-    Ok(Endpoint::new(device, Limits::default().with_json(&json), hosts, log, Vec::new()))
+    Ok(Endpoint::new(place::device(json)?, Limits::default().with_json(&json), hosts, log, Vec::new()))
 }

@@ -33,7 +33,7 @@ enum Command {
     Cgi(cgi::Args),
     Fsck(fsck::Args),
     Gc(gc::Args),
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// The pvr command line: repositories, deploys, posts
     #[command(disable_help_flag = true)]
     Pvr {
@@ -49,7 +49,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Cli { command: Command::Cgi(args) }) => cgi::run(args),
         Ok(Cli { command: Command::Fsck(args) }) => fsck::run(args),
         Ok(Cli { command: Command::Gc(args) }) => gc::run(args),
-        Ok(Cli { command: Command::Serve(args) }) => serve::run(args),
+        Ok(Cli { command: Command::Serve(args) }) => serve::run(*args),
         Ok(Cli { command: Command::Pvr { args } }) => return pvr::run(args.into_iter()),
         Err(error) => {
             // To a closed pipe or a full disk: there is nobody left to tell.

@@ -2,6 +2,8 @@
 //!
 //! | environment | configuration (`httpd`) | |
 //! |---|---|---|
+//! | `PVR_AGENT_SOCKET` | | the control socket; without, and if no storage is named, the first that is found |
+//! | `PVR_AGENT_ON_POST` | | what becomes of a revision: `run`, `run-commit`, `install` |
 //! | `PVR_AGENT_STORAGE` | `storage` | the storage; without, `/storage`, else `./pvroot` |
 //! | `PVR_AGENT_PUBLIC_URL` | | the URL under which clients see this device |
 //! | `PVR_AGENT_HOST` | | more names that it may be called by, with blanks or commas between them |
@@ -12,9 +14,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
+use crate::device::{Device, OnPost, Runner, Socketed};
 use crate::endpoint::Hosts;
 use crate::endpoint::config::{ETC_FILE, Listen};
 use crate::endpoint::public::PublicUrl;
+use crate::pvctrl::{self, Control};
+use crate::state::{JsonLimits, escape};
 use crate::trails::Storage;
 
 /// The storage that somebody has named.
@@ -29,10 +34,47 @@ pub(super) fn named_storage(flag: Option<&Path>, config: Option<&Path>) -> Resul
     Ok(Listen::from_file(config.unwrap_or(Path::new(ETC_FILE)))?.and_then(|listen| listen.storage))
 }
 
-/// The storage that is named, or the device's.
-pub(super) fn storage() -> Result<Storage> {
+/// The control socket to work with, if it is one that is worked with.
+pub(super) fn socket(flag: Option<&Path>, storage_is_named: bool) -> Option<PathBuf> {
+    let named = flag
+        .map(Path::to_owned)
+        .or_else(|| std::env::var_os("PVR_AGENT_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from));
+    named.or_else(|| if storage_is_named { None } else { pvctrl::find() })
+}
+
+/// The device behind a control socket; its storage is read where it is mounted.
+pub(super) fn behind(socket: &Path, storage: Option<&Path>, json: JsonLimits, gc: bool) -> Result<Device> {
+    let storage = match storage {
+        Some(path) => Some(Storage::open_read_only(path)?),
+        None if Path::new("/storage/trails").is_dir() => Storage::open_read_only(Path::new("/storage")).ok(),
+        None => None,
+    };
+    let storage = storage.map(|storage| storage.with_json_limits(json));
+    Ok(Device::behind(Socketed::new(Control::at(socket), storage, json)?.may_collect(gc)))
+}
+
+/// The device that the environment and the configuration say, as it is.
+pub(super) fn device(json: JsonLimits) -> Result<Device> {
     let named = named_storage(None, None)?;
-    Ok(Storage::open(&named.unwrap_or_else(Storage::usual_place))?)
+    let device = match socket(None, named.is_some()) {
+        Some(socket) => behind(&socket, named.as_deref(), json, false)?,
+        None => {
+            let storage = Storage::open(&named.unwrap_or_else(Storage::usual_place))?;
+            Device::unswept(storage.with_json_limits(json), Runner::detect())?
+        }
+    };
+    Ok(device.on_post(on_post(None)?))
+}
+
+/// What becomes of a revision.
+pub(super) fn on_post(flag: Option<&str>) -> Result<OnPost> {
+    let env = std::env::var("PVR_AGENT_ON_POST").ok();
+    match flag.or(env.as_deref()).filter(|word| !word.is_empty()) {
+        None => Ok(OnPost::default()),
+        Some(word) => OnPost::parse(word).ok_or_else(|| {
+            anyhow!("'{}' is nothing that a post could lead to\nsay run, run-commit or install", escape(word))
+        }),
+    }
 }
 
 /// The names of this device: those of the command line, if there is one, and those of the environment.

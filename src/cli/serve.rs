@@ -25,6 +25,17 @@ pub struct Args {
     /// The storage of the device; without, /storage, and where there is none, ./pvroot is made [env: PVR_AGENT_STORAGE]
     #[arg(long, value_name = "DIR")]
     storage: Option<PathBuf>,
+    /// Work through this control socket of Pantavisor; without, and without --storage, the first that is found
+    /// [env: PVR_AGENT_SOCKET]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// What becomes of a revision that is posted: run, run-commit or install [env: PVR_AGENT_ON_POST] [default: run]
+    #[arg(long, value_name = "WHAT")]
+    on_post: Option<String>,
+    /// Where there is no room, have Pantavisor collect, unless something was uploaded and not run yet: it removes all
+    /// revisions but the running one and the last that ran well
+    #[arg(long)]
+    gc: bool,
     /// The address to listen on; 0.0.0.0 or :: for all [env: PVR_AGENT_LISTEN] [default: 127.0.0.1]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
@@ -67,7 +78,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let runner = Runner::detect();
     let open = |storage: Storage| Device::open(storage.with_json_limits(json), runner);
     let named = place::named_storage(args.storage.as_deref(), args.config.as_deref())?;
-    let there = storage_that_is_there(named.as_deref())?.map(open).transpose()?;
+    let on_post = place::on_post(args.on_post.as_deref())?;
+    let socket = place::socket(args.socket.as_deref(), named.is_some());
+    let there = match &socket {
+        Some(socket) => Some(place::behind(socket, named.as_deref(), json, args.gc)?),
+        None => storage_that_is_there(named.as_deref())?.map(open).transpose()?,
+    };
     let log = Log::stderr(match args.log_format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
@@ -88,13 +104,18 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Some(device) => device,
         None => open(make_storage()?)?,
     };
-    let root = device.storage().root().to_owned();
+    let device = device.on_post(on_post);
+    let (root, storage) = (device.place(), device.storage().filter(|_| socket.is_some()).map(Path::to_owned));
+    let runner = if socket.is_some() { Runner::Pantavisor } else { runner };
     let secured = tls.as_ref().map(|tls| Secured {
         cert: &tls.files().cert,
         fingerprint: tls.fingerprint(),
         self_signed: args.tls_self_signed.is_some(),
     });
-    let text = Announcement { root: &root, address, secured, runner, warnings: &warnings }.to_string();
+    let back_end = if socket.is_some() { "control socket" } else { "storage" };
+    let storage = storage.as_deref();
+    let text =
+        Announcement { back_end, root: &root, storage, address, secured, runner, warnings: &warnings }.to_string();
     // In one write, and if nobody reads it, it is served all the same.
     let _ = std::io::stdout().write_all(text.as_bytes());
 

@@ -15,9 +15,8 @@ use super::body::BodyReader;
 use super::disk::{Disk, Job};
 use super::error::ApiError;
 use super::reply::{self, Reply};
-use crate::device::DeviceError;
+use crate::device::{DeviceError, Upload as Writer};
 use crate::state::ObjectId;
-use crate::store::Writer;
 
 /// Bytes that may wait while others are written.
 const AHEAD: usize = 128 * 1024;

@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Variables of the programs that a web server runs.
+pub type Settings<'a> = &'a [(&'a str, &'a Path)];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     Serve,
@@ -83,12 +86,17 @@ impl Shape {
         if self == Self::Serve {
             return Server::start(storage);
         }
+        self.start_on(&[("PVR_AGENT_STORAGE", storage)])
+    }
+
+    /// Starts a web server whose programs have these variables.
+    pub fn start_on(self, settings: Settings) -> Server {
         // Between asking for a free port and using it, somebody else may have taken it.
-        let started = (0..5).find_map(|_| self.try_start(storage));
+        let started = (0..5).find_map(|_| self.try_start(settings));
         started.unwrap_or_else(|| panic!("{} did not start", self.name()))
     }
 
-    fn try_start(self, storage: &Path) -> Option<Server> {
+    fn try_start(self, settings: Settings) -> Option<Server> {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path();
         // A worker that is nobody has to reach it.
@@ -97,9 +105,9 @@ impl Shape {
         let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").port();
         let mut children = match self {
             Self::Serve => unreachable!("is no web server"),
-            Self::Busybox => vec![busybox(root, port, storage)],
-            Self::Lighttpd => vec![lighttpd(root, port, storage)],
-            Self::Nginx => vec![fcgiwrap(root, storage), nginx(root, port, storage)],
+            Self::Busybox => vec![busybox(root, port, settings)],
+            Self::Lighttpd => vec![lighttpd(root, port, settings)],
+            Self::Nginx => vec![fcgiwrap(root, settings), nginx(root, port, settings)],
         };
         let base = format!("http://127.0.0.1:{port}/cgi-bin/pvr");
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -150,10 +158,10 @@ fn command(name: &str, log: &Path) -> Command {
     command
 }
 
-fn busybox(root: &Path, port: u16, storage: &Path) -> Child {
+fn busybox(root: &Path, port: u16, settings: Settings) -> Child {
     let mut command = command("busybox", root);
     command.args(["httpd", "-f", "-p", &format!("127.0.0.1:{port}"), "-h"]).arg(root);
-    command.env("PVR_AGENT_STORAGE", storage).spawn().expect("start busybox httpd")
+    command.envs(settings.iter().copied()).spawn().expect("start busybox httpd")
 }
 
 /// One of the configurations in `cgi/`, with other paths and ports.
@@ -164,14 +172,15 @@ fn configuration(text: &str, replace: &[(&str, &str)]) -> String {
     })
 }
 
-fn lighttpd(root: &Path, port: u16, storage: &Path) -> Child {
+fn lighttpd(root: &Path, port: u16, settings: Settings) -> Child {
+    let variables: Vec<_> = settings.iter().map(|(name, value)| format!("{name:?} => {value:?}")).collect();
     let text = configuration(
         include_str!("../../cgi/lighttpd.conf"),
         &[
             ("/srv/pvr", &root.to_string_lossy()),
             ("12368", &port.to_string()),
             ("0.0.0.0", "127.0.0.1"),
-            ("/storage", &storage.to_string_lossy()),
+            (r#""PVR_AGENT_STORAGE" => "/storage""#, &variables.join(", ")),
             ("/var/tmp", &root.to_string_lossy()),
         ],
     );
@@ -180,20 +189,21 @@ fn lighttpd(root: &Path, port: u16, storage: &Path) -> Child {
     command.arg("-D").arg("-f").arg(root.join("lighttpd.conf")).spawn().expect("start lighttpd")
 }
 
-fn fcgiwrap(root: &Path, storage: &Path) -> Child {
+fn fcgiwrap(root: &Path, settings: Settings) -> Child {
     let mut command = command("fcgiwrap", root);
     let socket = format!("unix:{}", root.join("fcgi.sock").display());
-    command.args(["-c", "8", "-s", &socket]).env("PVR_AGENT_STORAGE", storage).spawn().expect("start fcgiwrap")
+    command.args(["-c", "8", "-s", &socket]).envs(settings.iter().copied()).spawn().expect("start fcgiwrap")
 }
 
-fn nginx(root: &Path, port: u16, storage: &Path) -> Child {
+fn nginx(root: &Path, port: u16, settings: Settings) -> Child {
+    let variables: Vec<_> = settings.iter().map(|(name, value)| format!("fastcgi_param {name} {value:?};")).collect();
     let text = configuration(
         include_str!("../../cgi/nginx.conf"),
         &[
             ("/srv/pvr", &root.to_string_lossy()),
             ("listen 12368", &format!("listen 127.0.0.1:{port}")),
             ("/run/fcgiwrap.socket", &root.join("fcgi.sock").to_string_lossy()),
-            ("/storage", &storage.to_string_lossy()),
+            ("fastcgi_param PVR_AGENT_STORAGE /storage;", &variables.concat()),
         ],
     );
     let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
