@@ -1,6 +1,10 @@
 //! The control socket that tests use is like the daemon's: every recorded transcript, replayed.
 #[path = "support/control/mod.rs"]
 mod control;
+#[path = "control_server/replay.rs"]
+mod replay;
+#[path = "control_server/transcripts.rs"]
+mod transcripts;
 
 use control::{Config, Daemon};
 use std::path::Path;
@@ -45,4 +49,30 @@ fn a_day_of_a_device() {
     }
     assert_eq!(daemon.current(), "locals/x");
     assert_eq!(control.collect().unwrap(), 0);
+}
+
+#[test]
+fn every_transcript_is_answered_as_recorded() {
+    let all = transcripts::all();
+    assert_eq!(all.len(), 723);
+    let runs: [(&[std::ops::RangeInclusive<u32>], bool); 7] = [
+        (&[1..=463], false),
+        (&[464..=524], false),
+        (&[601..=701], false),
+        (&[702..=768], false),
+        (&[769..=777], false),
+        (&[778..=786], true),
+        (&[850..=902], false),
+    ];
+    let factory: [(&[std::ops::RangeInclusive<u32>], bool); 1] = [(&[911..=922], false)];
+    let (mut steps, mut deaf, mut wrong) = (0, 0, Vec::new());
+    for (numbers, strict) in runs.into_iter().chain(factory) {
+        let replayed = replay::run(&all, numbers, strict);
+        steps += replayed.steps;
+        deaf += replayed.deaf;
+        wrong.extend(replayed.wrong);
+    }
+    assert_eq!(steps, 723);
+    println!("{steps} transcripts, {deaf} of them moments at which nobody listened");
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }

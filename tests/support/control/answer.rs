@@ -14,6 +14,8 @@ pub struct Answer {
     /// Beside the body: as long as the answer before it, whose headers it repeats.
     pub after: Option<usize>,
     pub close: bool,
+    /// Its type is said twice: what was to be one kind of answer became another.
+    pub twice: bool,
 }
 
 pub const JSON: &str = "application/json";
@@ -21,7 +23,7 @@ pub const JSON: &str = "application/json";
 impl Answer {
     pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
-        Self { status, content_type: JSON, extra: None, body, streamed: false, after: None, close: false }
+        Self { status, content_type: JSON, extra: None, body, streamed: false, after: None, close: false, twice: false }
     }
 
     pub fn ok() -> Self {
@@ -77,12 +79,15 @@ impl Answer {
         let type_name =
             if self.content_type == JSON || self.content_type == "text/html" { "Content-Type" } else { "content-type" };
         let html = self.content_type == "text/html";
-        line(type_name, self.content_type);
         if let Some((name, value)) = &self.extra {
             line(name, value);
         }
+        line(type_name, self.content_type);
         if html {
             line("Connection", "close");
+        }
+        if self.twice {
+            line("Content-Type", JSON);
         }
         if minor > 0 {
             line("Date", &clock::http_date(clock::now()));
@@ -101,7 +106,7 @@ impl Answer {
         if self.close && !html && minor > 0 {
             line("Connection", "close");
         }
-        if self.after.is_some() {
+        if self.after.is_some() && !self.twice {
             line("Content-Type", JSON);
         }
         let mut bytes = head.into_bytes();

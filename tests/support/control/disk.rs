@@ -58,11 +58,8 @@ impl Disk {
         let list = |folder: &str, before: &str| {
             let mut names = entries(&self.root.join(folder));
             names.sort();
-            names
-                .into_iter()
-                .filter(|name| name != "current" && name != "locals")
-                .map(|name| format!("{before}{name}"))
-                .collect::<Vec<_>>()
+            names.retain(|name| !before.is_empty() || name != "current" && name != "locals");
+            names.into_iter().map(|name| format!("{before}{name}")).collect::<Vec<_>>()
         };
         let mut all = list("trails", "");
         all.extend(list("trails/locals", "locals/"));

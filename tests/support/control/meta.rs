@@ -16,6 +16,20 @@ impl Store {
     pub fn with(facts: &[(String, String)]) -> Self {
         Self(facts.to_vec())
     }
+
+    /// The configuration, with what is said here in the place of what it had.
+    pub fn overriding(&self, config2: &str) -> String {
+        let mut text = config2.to_owned();
+        for (key, value) in &self.0 {
+            let before = format!("{{\"key\":\"{key}\",\"value\":");
+            if let Some(at) = text.find(&before)
+                && let Some(end) = text[at..].find('}')
+            {
+                text.replace_range(at..at + end, &format!("{before}{value},\"modified\":\"metadata\""));
+            }
+        }
+        text
+    }
 }
 
 pub fn list(shared: &Shared, user: bool) -> Answer {
@@ -49,6 +63,9 @@ pub fn change(user: bool, key: &str, method: &str, body: &mut Body<'_>, shared: 
         return one(if found { Answer::ok() } else { Answer::error(404, &format!("{name} does not exist")) });
     }
     let value = body.all()?;
+    if chunked && body.declared {
+        return Ok(Outcome::Silence);
+    }
     let refused = |status| Answer::error(status, &format!("Cannot add or update {}", name.to_lowercase()));
     if chunked || value.is_empty() {
         return one(refused(400));

@@ -148,6 +148,8 @@ pub struct Config {
     pub facts: Facts,
     /// Every state is refused that no signature covers whole (secure boot, strict).
     pub strict: bool,
+    /// What secure boot says of states: their sha256, and why they are refused.
+    pub verdicts: Vec<(String, &'static str)>,
 }
 
 impl Default for Config {
@@ -158,6 +160,7 @@ impl Default for Config {
             pace: Pace::Every(Duration::from_millis(60)),
             facts: Facts::default(),
             strict: false,
+            verdicts: Vec::new(),
         }
     }
 }
@@ -249,6 +252,13 @@ impl Daemon {
     /// The running revision.
     pub fn current(&self) -> String {
         self.state().disk.current()
+    }
+
+    /// Nothing has been said of the device.
+    pub fn forget_metadata(&self) {
+        let mut state = self.state();
+        state.user_meta = MetaStore::default();
+        state.device_meta = MetaStore::default();
     }
 
     /// Takes an update one step further.

@@ -58,7 +58,9 @@ pub fn put(name: &str, body: &mut Body<'_>, shared: &Shared) -> Result<Outcome, 
             Ok(Some(piece)) => piece,
             Ok(None) => break,
             Err(Gone) => {
-                if !defects.keeps_debris {
+                if defects.keeps_debris {
+                    file.set_len(0).ok();
+                } else {
                     fs::remove_file(&path).ok();
                 }
                 return Err(Gone);
@@ -91,9 +93,9 @@ pub fn put(name: &str, body: &mut Body<'_>, shared: &Shared) -> Result<Outcome, 
     fs::remove_file(&path).ok();
     let refused = Answer::error(422, "Object has bad checksum");
     if body.broken {
-        let refused = Answer { content_type: "text/html", ..refused };
-        let again = refused.clone();
-        return Ok(Outcome::Answers(vec![refused, Answer { close: true, ..again }]));
+        let refused = Answer { content_type: "text/html", twice: true, ..refused };
+        let again = Answer { body: Vec::new(), close: true, ..refused.clone().behind(&refused) };
+        return Ok(Outcome::Answers(vec![refused, again]));
     }
     Ok(Outcome::Answers(vec![refused]))
 }

@@ -15,7 +15,7 @@ pub fn info(shared: &Shared, path: &str) -> Answer {
     let facts = &state.config.facts;
     let text = match path {
         "/config" => facts.config.clone(),
-        "/config2" => facts.config2.clone(),
+        "/config2" => state.user_meta.overriding(&facts.config2),
         "/wakelocks" => facts.wakelocks.clone(),
         "/xconnect-graph" => "[]".into(),
         "/drivers" => "{}".into(),

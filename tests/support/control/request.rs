@@ -42,6 +42,8 @@ pub struct Body<'a> {
     pub broken: bool,
     /// By chunks.
     pub chunked: bool,
+    /// A length was declared, too.
+    pub declared: bool,
     /// Its length is none.
     pub bad_length: bool,
     expects: bool,
@@ -147,7 +149,15 @@ pub fn serve(stream: &UnixStream, shared: &Shared) -> io::Result<()> {
         }
         let (left, bad_length, chunked) = framing(&head);
         let expects = head.get("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
-        let mut body = Body { stream: reader, left, broken: false, chunked, bad_length, expects };
+        let mut body = Body {
+            stream: reader,
+            left,
+            broken: false,
+            declared: head.get("content-length").is_some(),
+            chunked,
+            bad_length,
+            expects,
+        };
         let outcome = route::answer(&head, &mut body, shared);
         let answers = match outcome {
             Err(Gone) | Ok(Outcome::Close) => return Ok(()),

@@ -30,7 +30,7 @@ pub fn answer(head: &Head, body: &mut Body<'_>, shared: &Shared) -> Result<Outco
         return Ok(Outcome::Close);
     }
     let one = |answer| Ok(Outcome::Answers(vec![answer]));
-    let plain = target.split_once('?').map_or(target, |(path, _)| path);
+    let plain = target.split(['?', '#']).next().unwrap_or(target);
     if let Some(methods) = plain_methods(plain) {
         let read = body.all()?;
         if !methods.contains(&head.method.as_str()) {
@@ -137,6 +137,7 @@ fn shadowed(kind: Pattern, method: &str) -> bool {
     match kind {
         Pattern::Meta => method == "DELETE",
         Pattern::Step => method == "PUT",
+        Pattern::Object => method == "GET",
         _ => false,
     }
 }

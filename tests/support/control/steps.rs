@@ -28,7 +28,7 @@ pub fn list(shared: &Shared) -> Answer {
         let date = fs::metadata(&folder).map(|meta| clock::rfc3339(clock::modified(&meta))).unwrap_or_default();
         let progress = Some(small(".pv/progress")).filter(|text| !text.is_empty()).unwrap_or_else(|| "{}".into());
         let message = escaped(&small(".pv/commitmsg"));
-        format!(r#"{{"name":"{}", "date":"{date}", "commitmsg":"{message}", "progress":{progress}}}"#, escaped(&name))
+        format!(r#"{{"name":"{}", "date":"{date}", "commitmsg":"{message}", "progress":{progress}}}"#, name)
     };
     let items: Vec<String> = state.disk.steps().into_iter().map(item).collect();
     Answer::json(200, format!("[{}]", items.join(",")))
@@ -98,12 +98,14 @@ pub fn put(target: &str, body: &mut Body<'_>, shared: &Shared) -> Result<Outcome
         bytes.extend(piece);
         if bytes.len() as u64 > shared.state().room() {
             body.all()?;
-            fs::remove_dir_all(shared.state().disk.trail(&name)).ok();
+            if !defects.keeps_debris {
+                fs::remove_dir_all(shared.state().disk.trail(&name)).ok();
+            }
             return one(Answer::error(507, FULL));
         }
     }
-    let strict = shared.state().config.strict;
-    if let Some(why) = refused(&bytes, strict) {
+    let refused = refused(&bytes, &shared.state().config);
+    if let Some(why) = refused {
         if defects.refusal_deletes && !name.ends_with('.') {
             fs::remove_dir_all(shared.state().disk.trail(&name)).ok();
         }
@@ -114,14 +116,16 @@ pub fn put(target: &str, body: &mut Body<'_>, shared: &Shared) -> Result<Outcome
 }
 
 /// Why a state is refused. Objects are not looked at.
-fn refused(bytes: &[u8], strict: bool) -> Option<&'static str> {
+fn refused(bytes: &[u8], config: &super::Config) -> Option<&'static str> {
     const BAD: &str = "Parser: State JSON has bad format";
     let Ok(Value::Object(state)) = serde_json::from_slice::<Value>(bytes) else {
-        // Without JSON there is nothing that a signature could cover.
-        return Some(if strict { "Secureboot: Signature validation failed" } else { BAD });
+        return Some(BAD);
     };
+    if let Some((_, why)) = config.verdicts.iter().find(|(hash, _)| *hash == super::objects::hex(bytes)) {
+        return Some(why);
+    }
     let signed = state.values().any(|value| value.get("#spec").and_then(Value::as_str) == Some("pvs@2"));
-    if strict && !signed {
+    if config.strict && !signed {
         return Some("Secureboot: State not fully covered by signatures");
     }
     let spec = state.get("#spec").and_then(Value::as_str);

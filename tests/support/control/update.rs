@@ -44,6 +44,8 @@ enum Phase {
 #[derive(Debug, Default)]
 pub struct Update {
     phase: Phase,
+    /// The revision that was last made one to go back to; none is revision 0.
+    rollback: Option<String>,
 }
 
 impl Update {
@@ -81,7 +83,9 @@ pub fn advance(state: &mut State) -> Option<Duration> {
         Phase::Pending(order) => begin(state, order),
         Phase::Rebooting { name } => {
             if let Some(why) = broken(&state.disk, &name) {
-                say(state, &name, "ERROR", why, 100);
+                fail(state, &name, why);
+            } else if name == "0" {
+                state.disk.set_current("0").ok();
             } else {
                 state.disk.set_current(&name).ok();
                 say(state, &name, "TESTING", "Awaiting to set rollback point if update is stable", 75);
@@ -93,6 +97,7 @@ pub fn advance(state: &mut State) -> Option<Duration> {
             if done {
                 let file = state.disk.trail(&name).join(".pv/done");
                 state.disk.write(&file, b"").ok();
+                state.update.rollback = Some(name.clone());
                 say(state, &name, "DONE", "Update finished, revision set as rollback point", 100);
             } else {
                 say(state, &name, "UPDATED", "Update finished, revision not set as rollback point", 100);
@@ -111,18 +116,26 @@ fn begin(state: &mut State, order: Order) -> Option<Duration> {
             state.disk.collect(&kept);
             None
         }
-        Order::Reboot => Some(DEAF),
+        Order::Reboot => {
+            let back = state.update.rollback.clone().unwrap_or_else(|| "0".into());
+            state.disk.set_current(&back).ok();
+            Some(DEAF)
+        }
         Order::Factory(name) => {
             let name = if name.is_empty() { state.disk.current() } else { name };
             let json = fs::read(state.disk.trail(&name).join(".pvr/json"));
-            match json {
-                Ok(json) => state.disk.write_state("0", &json).ok()?,
-                Err(_) if state.config.defects.factory_of_nothing => {
-                    fs::remove_file(state.disk.trail("0").join(".pvr/json")).ok();
+            let Ok(json) = json else {
+                if state.config.defects.factory_of_nothing {
+                    fs::remove_dir_all(state.disk.trail("0")).ok();
+                    fs::create_dir_all(state.disk.trail("0")).ok();
                 }
-                Err(_) => return None,
-            }
-            begin(state, Order::Run { name: "0".into(), commit: true })
+                return None;
+            };
+            state.disk.write_state("0", &json).ok()?;
+            link(&mut state.disk, "0", &json);
+            say(state, "0", "DONE", "Factory revision", 100);
+            state.update.phase = Phase::Rebooting { name: "0".into() };
+            Some(DEAF)
         }
         Order::Run { name, commit } => {
             let Ok(json) = fs::read(state.disk.trail(&name).join(".pvr/json")) else {
@@ -136,7 +149,7 @@ fn begin(state: &mut State, order: Order) -> Option<Duration> {
                 return Some(DEAF);
             }
             if let Some(why) = broken(&state.disk, &name) {
-                say(state, &name, "ERROR", why, 100);
+                fail(state, &name, why);
                 return Some(DEAF);
             }
             state.disk.set_current(&name).ok();
@@ -145,6 +158,19 @@ fn begin(state: &mut State, order: Order) -> Option<Duration> {
             Some(DEAF)
         }
     }
+}
+
+/// With the log of it, which is longer than what a list shows where a file is missing.
+fn fail(state: &mut State, name: &str, why: &'static str) {
+    let missing = objects(&fs::read(state.disk.trail(name).join(".pvr/json")).unwrap_or_default())
+        .iter()
+        .any(|(_, id)| !state.disk.object(id).exists());
+    let log = "an object is not what it should be; ".repeat(if missing { 20 } else { 5 });
+    let text = format!(
+        r#"{{"status":"ERROR","status-msg":"{why}","progress":100,"retries":0,"logs":"{{\"msg\":\"{log}\"}}"}}"#
+    );
+    let file = state.disk.trail(name).join(".pv/progress");
+    state.disk.write(&file, text.as_bytes()).ok();
 }
 
 fn say(state: &mut State, name: &str, status: &str, message: &str, progress: u8) {
