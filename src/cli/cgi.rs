@@ -43,5 +43,5 @@ pub fn run(_: Args) -> Result<ExitCode> {
 fn endpoint(log: Log) -> Result<Endpoint> {
     let json = super::limits::json()?;
     let hosts = place::hosts(&[], None)?;
-    Ok(Endpoint::new(place::device(json)?, Limits::default().with_json(&json), hosts, log, Vec::new()))
+    Ok(Endpoint::new(place::device(None, None, json)?, Limits::default().with_json(&json), hosts, log, Vec::new()))
 }

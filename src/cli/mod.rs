@@ -8,6 +8,7 @@ pub mod cgi;
 pub mod fsck;
 pub mod gc;
 mod limits;
+mod look;
 mod place;
 pub mod pvr;
 pub mod serve;
@@ -33,7 +34,10 @@ enum Command {
     Cgi(cgi::Args),
     Fsck(fsck::Args),
     Gc(gc::Args),
+    Rollback(look::RollbackArgs),
     Serve(Box<serve::Args>),
+    Status(look::StatusArgs),
+    Steps(look::StepsArgs),
     /// The pvr command line: repositories, deploys, posts
     #[command(disable_help_flag = true)]
     Pvr {
@@ -50,6 +54,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Cli { command: Command::Fsck(args) }) => fsck::run(args),
         Ok(Cli { command: Command::Gc(args) }) => gc::run(args),
         Ok(Cli { command: Command::Serve(args) }) => serve::run(*args),
+        Ok(Cli { command: Command::Rollback(args) }) => look::rollback(args),
+        Ok(Cli { command: Command::Status(args) }) => look::status(args),
+        Ok(Cli { command: Command::Steps(args) }) => look::steps(args),
         Ok(Cli { command: Command::Pvr { args } }) => return pvr::run(args.into_iter()),
         Err(error) => {
             // To a closed pipe or a full disk: there is nobody left to tell.

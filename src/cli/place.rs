@@ -53,10 +53,10 @@ pub(super) fn behind(socket: &Path, storage: Option<&Path>, json: JsonLimits, gc
     Ok(Device::behind(Socketed::new(Control::at(socket), storage, json)?.may_collect(gc)))
 }
 
-/// The device that the environment and the configuration say, as it is.
-pub(super) fn device(json: JsonLimits) -> Result<Device> {
-    let named = named_storage(None, None)?;
-    let device = match socket(None, named.is_some()) {
+/// The device that the command line, the environment and the configuration say, as it is.
+pub(super) fn device(flag: Option<&Path>, storage: Option<&Path>, json: JsonLimits) -> Result<Device> {
+    let named = named_storage(storage, None)?;
+    let device = match socket(flag, named.is_some()) {
         Some(socket) => behind(&socket, named.as_deref(), json, false)?,
         None => {
             let storage = Storage::open(&named.unwrap_or_else(Storage::usual_place))?;

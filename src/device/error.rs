@@ -44,6 +44,12 @@ pub enum DeviceError {
         /// What a collection would set free, if that is known.
         reclaimable: Option<u64>,
     },
+    /// There is nothing to go back to.
+    #[error("{0}\npvr-agent steps lists what is there")]
+    NoRollback(String),
+    /// What runs is for the Pantavisor to say that uses this storage.
+    #[error("a Pantavisor runs this storage\ngo through its control socket: --socket")]
+    NotAlone,
     /// A revision is being installed or tested, and nothing can be done beside it.
     #[error("revision {0} is being installed or tested")]
     Updating(String),

@@ -12,6 +12,7 @@
 
 mod error;
 mod post;
+mod rollback;
 mod socket;
 mod stored;
 mod upload;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::DeviceError;
 pub use post::{OnPost, Post, Posted};
+pub use rollback::Rollback;
 pub use socket::Socketed;
 pub use upload::{Received, Upload};
 

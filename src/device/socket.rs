@@ -292,6 +292,19 @@ impl Socketed {
         given
     }
 
+    /// Has a revision run that is there.
+    pub(super) fn run(&self, rev: &str, how: OnPost) -> Result<(), DeviceError> {
+        if let Some(rev) = self.on_its_way()? {
+            return Err(DeviceError::Updating(rev));
+        }
+        let step = name(rev)?;
+        match how {
+            OnPost::Install => Ok(()),
+            OnPost::Run => self.give(&Command::LocalRun(step)),
+            OnPost::RunCommit => self.give(&Command::LocalRunCommit(step)),
+        }
+    }
+
     /// Gives a command as soon as the daemon has done the one before.
     fn give(&self, command: &Command) -> Result<(), DeviceError> {
         for _ in 1..TRIES {

@@ -203,6 +203,27 @@ impl Stored {
         Ok(())
     }
 
+    /// Whether nobody but us says what runs.
+    pub(super) fn is_alone(&self) -> bool {
+        self.runner == Runner::Nobody
+    }
+
+    /// The state of a revision.
+    pub(super) fn state(&self, rev: &Revision) -> Result<State, DeviceError> {
+        let name = RevisionName::from(rev.clone());
+        self.storage.state(&name)?.ok_or_else(|| DeviceError::NoSuchRevision(rev.to_string()))
+    }
+
+    /// The revisions that ran well, dated by when that was said.
+    pub(super) fn rollback_points(&self) -> Result<Vec<Step>, DeviceError> {
+        let done = self.storage.list()?.into_iter().filter(|info| self.storage.is_done(&info.name)).map(|info| {
+            let done = self.storage.dir(&info.name).join(".pv/done");
+            let when = std::fs::symlink_metadata(done).ok().map(|meta| clock::modified(&meta));
+            Step { date: clock::rfc3339(when.unwrap_or(info.date)), ..Step::from(info) }
+        });
+        Ok(done.collect())
+    }
+
     /// Whether the name is that of a revision with another state.
     pub(super) fn has_another_state(&self, rev: &Revision, state: &State) -> Result<bool, DeviceError> {
         Ok(self.storage.state(&RevisionName::from(rev.clone()))?.is_some_and(|there| there != *state))

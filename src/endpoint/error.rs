@@ -262,6 +262,8 @@ impl From<DeviceError> for ApiError {
                     .retry_after(5)
                     .cause(cause)
             }
+            E::NoRollback(text) => Self::new(StatusCode::CONFLICT, "no-rollback", text),
+            E::NotAlone => Self::new(StatusCode::CONFLICT, "not-alone", error.to_string()),
             E::Refused(text) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refused-by-pantavisor", text),
             E::Daemon(text) => Self::new(StatusCode::BAD_GATEWAY, "pantavisor-failed", text),
             E::WrongHash(text) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong-sha256", text),
