@@ -9,7 +9,10 @@ pub mod fsck;
 pub mod gc;
 mod limits;
 mod look;
+#[cfg(feature = "man")]
+mod man;
 mod place;
+pub mod pvcontrol;
 pub mod pvr;
 pub mod serve;
 
@@ -38,6 +41,15 @@ enum Command {
     Serve(Box<serve::Args>),
     Status(look::StatusArgs),
     Steps(look::StepsArgs),
+    #[cfg(feature = "man")]
+    Man(man::Args),
+    /// The pvcontrol command line: Pantavisor's control socket
+    #[command(disable_help_flag = true)]
+    Pvcontrol {
+        /// What pvcontrol is given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// The pvr command line: repositories, deploys, posts
     #[command(disable_help_flag = true)]
     Pvr {
@@ -57,6 +69,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Cli { command: Command::Rollback(args) }) => look::rollback(args),
         Ok(Cli { command: Command::Status(args) }) => look::status(args),
         Ok(Cli { command: Command::Steps(args) }) => look::steps(args),
+        #[cfg(feature = "man")]
+        Ok(Cli { command: Command::Man(args) }) => man::run(&args),
+        Ok(Cli { command: Command::Pvcontrol { args } }) => return pvcontrol::run(args.into_iter()),
         Ok(Cli { command: Command::Pvr { args } }) => return pvr::run(args.into_iter()),
         Err(error) => {
             // To a closed pipe or a full disk: there is nobody left to tell.

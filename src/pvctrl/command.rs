@@ -93,8 +93,19 @@ impl Control {
         if let Command::MakeFactory(Some(name)) = command {
             self.step(name, super::MAX_LIST)?;
         }
-        self.send(Method::Post, "/commands", &bytes)?;
-        Ok(())
+        match self.send(Method::Post, "/commands", &bytes) {
+            // It says why in a body, which an answer of this kind cannot have.
+            Err(ControlError::Already(refusal)) if refusal.body.is_empty() => {
+                let message = match command {
+                    Command::GoRemote => "Already in remote mode",
+                    Command::Unclaim => "Device is already unclaimed",
+                    _ => "There is nothing to do",
+                };
+                let body = json!({ "Error": message }).to_string().into_bytes();
+                Err(ControlError::Already(super::Refusal { message: message.to_owned(), body, ..refusal }))
+            }
+            result => result.map(drop),
+        }
     }
 }
 

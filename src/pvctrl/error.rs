@@ -145,6 +145,9 @@ pub enum ControlError {
         /// The limit.
         limit: u64,
     },
+    /// A revision of that name runs, ran well, or is under way. It would be lost.
+    #[error("revision {0} is in use: it runs, has run well or is being updated to\nchoose another name")]
+    InUse(String),
     /// A revision of another name than `locals/<name>`, which the control socket does not take.
     #[error("revision {0} cannot be written through the control socket\nonly locals/<name> can")]
     NotLocal(String),

@@ -1,6 +1,7 @@
 //! Objects: listed, fetched, and uploaded so that what is said to be there is there.
 
 use std::io::{self, Read};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::call::{net_error, too_slow};
@@ -25,22 +26,28 @@ pub struct ObjectBody {
     hasher: Option<Hasher>,
 }
 
-impl Control {
-    /// All objects. Files whose name is no sha256 are passed over.
-    pub fn objects(&self) -> Result<Vec<ListedObject>, ControlError> {
+impl ListedObject {
+    /// Reads a list as the daemon writes it. Names that are no sha256 are passed over.
+    pub fn parse_list(body: &[u8]) -> Result<Vec<Self>, ControlError> {
         #[derive(serde::Deserialize)]
         struct Item {
             sha256: String,
             size: String,
         }
-        let body = self.get("/objects", MAX_LIST)?;
-        let items: Vec<Item> = serde_json::from_slice(&body).map_err(|e| ControlError::BadAnswer(e.to_string()))?;
+        let items: Vec<Item> = serde_json::from_slice(body).map_err(|e| ControlError::BadAnswer(e.to_string()))?;
         let listed = |item: Item| {
             let id = ObjectId::parse(&item.sha256).ok()?;
             let size = item.size.parse().map_err(|_| ControlError::BadAnswer(format!("the size of object {id}")));
-            Some(size.map(|size| ListedObject { id, size }))
+            Some(size.map(|size| Self { id, size }))
         };
         items.into_iter().filter_map(listed).collect()
+    }
+}
+
+impl Control {
+    /// All objects. Files whose name is no sha256 are passed over.
+    pub fn objects(&self) -> Result<Vec<ListedObject>, ControlError> {
+        ListedObject::parse_list(&self.get("/objects", MAX_LIST)?)
     }
 
     /// The size of one object, if it is there.
@@ -86,10 +93,8 @@ impl Control {
         match result {
             // An answer before the end: it took no more, and says 200 all the same.
             Ok(true) => Err(ControlError::DiskFull),
-            Ok(false) if found != *id => {
-                self.discard(id);
-                Err(ControlError::Checksum { expected: *id, found })
-            }
+            // It had the object, and looked at nothing.
+            Ok(false) if found != *id => Err(ControlError::Checksum { expected: *id, found }),
             Ok(false) => match self.object_size(id)? {
                 Some(listed) if listed == size => Ok(()),
                 Some(0) => Err(ControlError::DiskFull),
@@ -101,7 +106,7 @@ impl Control {
             Err(ControlError::BadState(_)) => Err(ControlError::BadObject(*id)),
             Err(error) => {
                 if matches!(error, ControlError::Source(_) | ControlError::NoAnswer(_)) {
-                    self.discard(id);
+                    self.discard(id, size);
                 }
                 Err(error)
             }
@@ -146,14 +151,23 @@ impl Control {
 
     /// Has what an upload left behind removed: one byte is not the object, so the daemon removes the file. An object that
     /// is whole is left alone. If this fails, the failure that is being reported says more.
-    fn discard(&self, id: &ObjectId) {
+    fn discard(&self, id: &ObjectId, size: u64) {
         let other = |byte: &[u8]| {
             let mut hasher = Hasher::new();
             hasher.update(byte);
             hasher.finish() != *id
         };
         let byte: &[u8] = if other(b"x") { b"x" } else { b"y" };
-        let _ = self.send(Method::Put, &format!("/objects/{id}"), byte);
+        // The daemon may find out only now that the upload has ended, and make the file then.
+        for pause in [Duration::from_millis(30), Duration::from_millis(200), Duration::from_millis(600)] {
+            thread::sleep(pause);
+            let asked = self.send(Method::Put, &format!("/objects/{id}"), byte);
+            let unreachable = asked.is_err_and(|error| error.is_out_of_reach());
+            let left = if unreachable { None } else { self.object_size(id).unwrap_or(None) };
+            if left.is_none_or(|left| left == size) {
+                return;
+            }
+        }
     }
 }
 

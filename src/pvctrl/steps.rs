@@ -18,10 +18,10 @@ pub struct ListedStep {
     pub progress: Option<Progress>,
 }
 
-impl Control {
-    /// All revisions.
-    pub fn steps(&self) -> Result<Vec<ListedStep>, ControlError> {
-        let list = super::call::json(&self.get("/steps", MAX_LIST)?)?;
+impl ListedStep {
+    /// Reads a list as the daemon writes it.
+    pub fn parse_list(body: &[u8]) -> Result<Vec<Self>, ControlError> {
+        let list = super::call::json(body)?;
         let Value::Array(items) = list else {
             return Err(ControlError::BadAnswer("the list of revisions is no list".to_owned()));
         };
@@ -32,9 +32,16 @@ impl Control {
                 return Err(ControlError::BadAnswer("a revision without a name".to_owned()));
             }
             let progress = item.get("progress").and_then(|value| Progress::parse(value.to_string().as_bytes()));
-            Ok(ListedStep { name, date: text("date"), commit_message: text("commitmsg"), progress })
+            Ok(Self { name, date: text("date"), commit_message: text("commitmsg"), progress })
         };
         items.into_iter().map(step).collect()
+    }
+}
+
+impl Control {
+    /// All revisions.
+    pub fn steps(&self) -> Result<Vec<ListedStep>, ControlError> {
+        ListedStep::parse_list(&self.get("/steps", MAX_LIST)?)
     }
 
     /// The state of a revision, byte for byte, of at most `limit` bytes.
@@ -62,6 +69,28 @@ impl Control {
         let target = format!("/steps/{revision}");
         self.raw(Method::Put, &target, Sent::Bytes(state), wait, MAX_LIST)?.expect_ok(&revision.to_string())?;
         Ok(())
+    }
+
+    /// The same, unless the revision that has the name runs, ran well, or is under way.
+    pub fn replace_step(&self, revision: &Revision, state: &[u8]) -> Result<(), ControlError> {
+        use crate::state::Status::{Error, New, WontGo};
+        let in_use = match self.progress(&StepName::from(revision)) {
+            Ok(progress) => !matches!(progress.status, New | WontGo | Error),
+            Err(ControlError::NotFound { .. }) => false,
+            // What a power cut left of a progress. Of the running revision, the device says so itself.
+            Err(ControlError::BadAnswer(_)) => self.running_revision()?.as_deref() == Some(&*revision.to_string()),
+            Err(error) => return Err(error),
+        };
+        if in_use {
+            return Err(ControlError::InUse(revision.to_string()));
+        }
+        self.put_step(revision, state)
+    }
+
+    /// The name of the running revision, where the device says it.
+    pub fn running_revision(&self) -> Result<Option<String>, ControlError> {
+        let meta = self.metadata(super::Meta::Device)?;
+        Ok(meta.get("pantavisor.revision").and_then(Value::as_str).map(str::to_owned))
     }
 
     /// What became of a revision.

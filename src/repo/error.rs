@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::archive::ArchiveError;
 use super::reference::ReferenceError;
 use crate::net::UrlError;
+use crate::pvctrl::ControlError;
 use crate::remote::RemoteError;
 use crate::state::canonical::CanonicalError;
 use crate::state::{JsonError, ObjectId, StateError, StatePath, escape};
@@ -111,6 +112,19 @@ pub enum RepoError {
         /// What is wrong with it.
         source: Box<ArchiveError>,
     },
+    /// A state names an object that is neither in the archive nor on the device.
+    #[error("object {id} ({key}) is neither in {} nor on the device: the revision could not run", shown(.path))]
+    NotInArchive {
+        /// The archive.
+        path: PathBuf,
+        /// The key that names it.
+        key: StatePath,
+        /// The object.
+        id: ObjectId,
+    },
+    /// The control socket refused something, or does not answer.
+    #[error(transparent)]
+    Control(Box<ControlError>),
     /// A folder was given to `import`.
     #[error("{} is a folder, not an export\npvr get takes the .pvr folder of another repository", shown(.0))]
     ImportFolder(PathBuf),
@@ -244,5 +258,11 @@ pub(super) trait Context<T> {
 impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
     fn on(self, verb: &'static str, path: &Path) -> Result<T, RepoError> {
         self.map_err(|error| RepoError::Io { verb, path: path.to_owned(), source: error.into() })
+    }
+}
+
+impl From<ControlError> for RepoError {
+    fn from(error: ControlError) -> Self {
+        Self::Control(Box::new(error))
     }
 }

@@ -73,7 +73,12 @@ pub(super) enum Sink<'a, 'b> {
     Park(&'b mut Parked<'a>),
     /// Nowhere: they are only checked.
     Check,
+    /// To somebody who takes them as they come, and finds out what is wrong with them.
+    Each(Each<'b>),
 }
+
+/// Takes an object, its size and its bytes.
+pub(super) type Each<'a> = &'a mut dyn FnMut(ObjectId, u64, &mut dyn Read) -> Result<(), RepoError>;
 
 /// What a reading to the end came to.
 #[derive(Debug, Default)]
@@ -168,6 +173,7 @@ impl Archive {
     fn object(&self, from: &mut impl Read, id: ObjectId, size: u64, sink: &mut Sink<'_, '_>) -> Result<(), RepoError> {
         let failed = |error: ArchiveError| self.failed(error);
         match sink {
+            Sink::Each(take) => take(id, size, from),
             Sink::Check => {
                 let got = crate::store::hash(from).map_err(|error| failed(error.into()))?;
                 if got == id {

@@ -1,0 +1,66 @@
+//! What a control socket may answer: the client takes it or refuses it, in time and in memory, and what it says of it
+//! does nothing to a terminal.
+//!
+//! An input is all that comes on one connection; the first byte of it says which call is made.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use pvr_agent::pvctrl::{Command, Control, ControlError, ListedObject, ListedStep, Waits};
+use pvr_agent::state::ObjectId;
+
+static ANSWER: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+/// A socket that answers every request with [`ANSWER`] and closes.
+fn socket() -> &'static PathBuf {
+    static SOCKET: OnceLock<PathBuf> = OnceLock::new();
+    SOCKET.get_or_init(|| {
+        let path = std::env::temp_dir().join(format!("pvr-agent-fuzz-{}", std::process::id()));
+        std::fs::remove_file(&path).ok();
+        let listener = UnixListener::bind(&path).expect("listen");
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                // Requests of this check fit into one read.
+                let _ = stream.read(&mut [0; 8192]);
+                let answer = ANSWER.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let _ = stream.write_all(&answer);
+            }
+        });
+        path
+    })
+}
+
+fn harmless(error: &ControlError) {
+    let text = error.to_string();
+    assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+}
+
+/// Panics when anything is not as it should be.
+pub fn run(data: &[u8]) {
+    let Some((call, answer)) = data.split_first() else { return };
+    for (name, size) in ListedObject::parse_list(answer).into_iter().flatten().map(|object| (object.id, object.size)) {
+        assert_eq!(ObjectId::parse(&name.to_string()).ok(), Some(name), "{size}");
+    }
+    if let Err(error) = ListedStep::parse_list(answer) {
+        harmless(&error);
+    }
+    *ANSWER.lock().unwrap_or_else(PoisonError::into_inner) = answer.to_vec();
+    let wait = Duration::from_millis(500);
+    let control = Control::with_waits(socket(), Waits { connect: wait, answer: wait, work: wait });
+    let result = match call % 3 {
+        0 => control.collect().map(drop),
+        1 => control.command(&Command::RunGc),
+        _ => control.open_object(&ObjectId::from_bytes([7; 32])).map(|mut body| {
+            let mut out = Vec::new();
+            // The bytes are not those of this name, whatever they are.
+            assert!(body.read_to_end(&mut out).is_err() && out.len() <= answer.len());
+        }),
+    };
+    if let Err(error) = result {
+        harmless(&error);
+    }
+}
