@@ -1,6 +1,7 @@
 //! `pvr-agent status`, `steps` and `rollback`, on both back ends.
 mod black_box;
 #[path = "support/control/mod.rs"]
+#[allow(clippy::disallowed_methods, reason = "the daemon of the tests keeps this machine's time")]
 mod control;
 
 use black_box::agent::{self, Server};

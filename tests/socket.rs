@@ -1,6 +1,7 @@
 //! The endpoint on the control socket of a Pantavisor: by `serve`, and by `cgi`.
 mod black_box;
 #[path = "support/control/mod.rs"]
+#[allow(clippy::disallowed_methods, reason = "the daemon of the tests keeps this machine's time")]
 mod control;
 mod shape;
 
