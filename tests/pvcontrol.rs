@@ -250,6 +250,27 @@ fn wait_gives_up_in_time() {
 }
 
 #[test]
+fn wait_says_that_nobody_answers_any_more() {
+    let device = Device::with(Config { pace: Pace::ByHand, ..Config::default() });
+    let json = device.write("json", FACTORY.as_bytes());
+    device.ok(&["steps", "put", &json, "locals/a"]);
+    let mut command = program::command();
+    command.arg("pvcontrol").arg("-s").arg(device.daemon.socket()).args(["cmd", "run", "locals/a", "--wait=3"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = std::time::Instant::now() + program::patience(Duration::from_secs(20));
+    while device.daemon.commands().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "no command came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let Device { dir, daemon } = device;
+    drop(daemon);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(33), "{}", both(&output));
+    assert!(text(&output.stderr).contains("does not answer any more"), "{}", both(&output));
+    drop(dir);
+}
+
+#[test]
 fn an_export_is_installed_as_it_comes() {
     for (defect, defects) in every_defect() {
         let device = Device::new(defects);

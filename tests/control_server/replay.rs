@@ -22,13 +22,23 @@ struct Seen {
 /// Sends, and reads until what is wanted is there, or for as long as there may be an answer.
 fn exchange(socket: &Path, request: &[u8], transcript: &Transcript, wanted: &dyn Fn(&[u8]) -> bool) -> Seen {
     let mut stream = UnixStream::connect(socket).unwrap();
+    let mut seen = Seen { bytes: Vec::new(), closed: false };
+    let mut buf = vec![0; 64 * 1024];
+    let waits = request.windows(12).any(|window| window == b"100-continue");
     let mut at = 0;
     for part in &transcript.parts {
         if stream.write_all(&request[at..at + part]).is_err() {
             break;
         }
         at += part;
-        std::thread::sleep(Duration::from_millis(5));
+        // Who asks first whether to go on goes on when told to.
+        if waits && at < request.len() {
+            stream.set_read_timeout(Some(LONG)).unwrap();
+            let got = stream.read(&mut buf).unwrap_or(0);
+            seen.bytes.extend_from_slice(&buf[..got]);
+        } else {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
     if at < request.len() {
         stream.write_all(&request[at..]).ok();
@@ -41,8 +51,6 @@ fn exchange(socket: &Path, request: &[u8], transcript: &Transcript, wanted: &dyn
     }
     let silent = transcript.end == "silent";
     let deadline = Instant::now() + if silent { SHORT } else { LONG };
-    let mut seen = Seen { bytes: Vec::new(), closed: false };
-    let mut buf = vec![0; 64 * 1024];
     loop {
         let complete = !silent && wanted(&seen.bytes);
         let left = if complete && transcript.end == "open" {
@@ -75,7 +83,7 @@ fn exchange(socket: &Path, request: &[u8], transcript: &Transcript, wanted: &dyn
 }
 
 /// The body of the first answer to a request, as recorded.
-pub fn body_of<'a>(all: &'a [Transcript], step: &str, stand: &Stand) -> String {
+pub fn body_of(all: &[Transcript], step: &str, stand: &Stand) -> String {
     let transcript = all.iter().find(|transcript| transcript.step == step).unwrap();
     stand.response(transcript).split_once("\r\n\r\n").unwrap().1.to_owned()
 }

@@ -68,7 +68,8 @@ impl Update {
             kept.push(name.clone());
         }
         let done = disk.steps().into_iter().filter_map(|name| {
-            let time = fs::metadata(disk.trail(&name).join(".pv/done")).ok()?.modified().ok()?;
+            let meta = fs::metadata(disk.trail(&name).join(".pv/done")).ok()?;
+            let time = pvr_agent::state::clock::modified(&meta);
             Some((time, name))
         });
         kept.extend(done.max().map(|(_, name)| name));

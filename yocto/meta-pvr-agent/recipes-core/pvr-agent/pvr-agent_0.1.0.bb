@@ -73,10 +73,13 @@ CONFFILES:${PN} = "${sysconfdir}/default/pvr-agent"
 
 # The names that the binary answers to. Go's pvr comes first where both are installed: it has commands that are missing
 # here.
-ALTERNATIVE:${PN}:class-target = "pvr"
+ALTERNATIVE:${PN}:class-target = "pvr pvcontrol"
 ALTERNATIVE_LINK_NAME[pvr] = "${bindir}/pvr"
 ALTERNATIVE_TARGET[pvr] = "${bindir}/pvr-agent"
 ALTERNATIVE_PRIORITY[pvr] = "50"
+ALTERNATIVE_LINK_NAME[pvcontrol] = "${bindir}/pvcontrol"
+ALTERNATIVE_TARGET[pvcontrol] = "${bindir}/pvr-agent"
+ALTERNATIVE_PRIORITY[pvcontrol] = "50"
 
 BBCLASSEXTEND = "native nativesdk"
 
