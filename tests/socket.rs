@@ -207,8 +207,10 @@ fn what_cannot_be_is_refused_before_the_daemon_hears_of_it() {
 
 #[test]
 fn an_upload_that_breaks_off_or_lies_leaves_nothing() {
-    for defects in [Defects::ALL, Defects::NONE] {
-        let device = Device::start(by_hand(defects));
+    let shapes = Shape::all("an_upload_that_breaks_off");
+    let all = shapes.into_iter().flat_map(|shape| [Defects::ALL, Defects::NONE].map(|defects| (shape, defects)));
+    for (shape, defects) in all {
+        let device = Device::with(by_hand(defects), shape, &[]);
         let bytes = vec![3; 1_000_000];
         let sha = sha256(&bytes);
         let path = format!("/cgi-bin/pvr/objects/{sha}/blob");
@@ -307,4 +309,20 @@ fn objects_are_read_in_a_storage_that_is_mounted_too() {
     drop(daemon);
     assert_eq!(http::get(&blob).body, bytes);
     assert!(!store.join(".pvr-agent").exists(), "nothing is written there");
+}
+
+/// The daemon writes both into one file: as they come, one of them is refused.
+#[test]
+fn the_same_object_at_several_keys_was_uploaded_several_times_at_once() {
+    let device = Device::start(by_hand(Defects::ALL));
+    for round in 0..3u8 {
+        let bytes = vec![round; 3_000_000];
+        let below = format!("objects/{}/blob", sha256(&bytes));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| assert_eq!(device.ask("PUT", &below, &[], &bytes).status, 200));
+            }
+        });
+        assert_eq!(std::fs::read(device.store.join("objects").join(sha256(&bytes))).expect("the object"), bytes);
+    }
 }

@@ -114,7 +114,7 @@ impl From<ControlError> for DeviceError {
         match &error {
             E::NoSocket | E::Unreachable(_) | E::NoAnswer(_) => Self::Unreachable(error.to_string()),
             E::Checksum { .. } | E::BadObject(_) => Self::WrongHash(error.to_string()),
-            E::NotStored { .. } | E::DiskFull => Self::Full(error.to_string()),
+            E::DiskFull => Self::Full(error.to_string()),
             E::NoObject(id) => Self::NoSuchObject(*id),
             E::NotFound { what, .. } => Self::NoSuchRevision(what.clone()),
             E::Busy { .. } => Self::Busy(error.to_string()),

@@ -13,10 +13,11 @@
 use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::upload::Gate;
 use super::{Content, DeviceError, OnPost, RunningFile, Status, Step, Upload};
 use crate::pvctrl::{Command, Control, ControlError, MAX_COMMIT_MESSAGE, Meta, StepName};
 use crate::state::{Entry, JsonLimits, ObjectId, Progress, Revision, Spec, State, StatePath};
@@ -40,6 +41,7 @@ pub struct Socketed {
     may_collect: bool,
     /// Objects that were hashed on their way in, or since.
     whole: Mutex<HashSet<ObjectId>>,
+    gate: Arc<Gate>,
     updating: Mutex<Option<(Instant, Option<String>)>>,
 }
 
@@ -54,6 +56,7 @@ impl Socketed {
             trail_id: id.unwrap_or_else(|| "local".to_owned()),
             may_collect: false,
             whole: Mutex::default(),
+            gate: Arc::default(),
             updating: Mutex::default(),
         })
     }
@@ -224,7 +227,7 @@ impl Socketed {
 
     pub(super) fn begin_upload(&self, id: ObjectId, size: u64) -> Result<Upload, DeviceError> {
         self.check(size)?;
-        Upload::through(self.control.clone(), id, size)
+        Upload::through(self.control.clone(), &self.gate, id, size)
     }
 
     /// That the daemon has all of it.

@@ -3,8 +3,10 @@
 //! What comes from a client is pushed, piece by piece; the control socket pulls what it sends. Between the two is a thread and a
 //! channel of two pieces: a client that is faster than the daemon waits, and nothing is kept but these.
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::DeviceError;
@@ -15,8 +17,55 @@ use crate::store::{Sealed, Writer};
 /// Pieces that wait for the daemon.
 const AHEAD: usize = 2;
 
+/// Uploads that may wait for another one of the same object. Each keeps a thread of the endpoint's pool, and has to leave some
+/// for the one that it waits for.
+const WAITING: usize = 3;
+
 /// Stack of the thread that sends.
 const STACK: usize = 256 * 1024;
+
+/// One upload of an object at a time: the daemon writes each into the same file, and the end of one that broke off removes it.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    state: Mutex<Gated>,
+    passed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Gated {
+    sending: HashSet<ObjectId>,
+    waiting: usize,
+}
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, Gated> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers an upload. True: it has to [wait](Self::wait).
+    fn enter(&self, id: ObjectId) -> Result<bool, DeviceError> {
+        let mut state = self.lock();
+        if state.sending.insert(id) {
+            return Ok(false);
+        }
+        if state.waiting == WAITING {
+            return Err(DeviceError::Busy(format!("object {id} is being uploaded by others")));
+        }
+        state.waiting += 1;
+        Ok(true)
+    }
+
+    fn wait(&self, id: ObjectId) {
+        let taken = |state: &mut Gated| !state.sending.insert(id);
+        let state = self.passed.wait_while(self.lock(), taken);
+        state.unwrap_or_else(PoisonError::into_inner).waiting -= 1;
+    }
+
+    fn leave(&self, id: ObjectId) {
+        self.lock().sending.remove(&id);
+        self.passed.notify_all();
+    }
+}
 
 /// An object that is being taken in. Dropped before it is finished, nothing of it stays.
 #[derive(Debug)]
@@ -44,14 +93,28 @@ impl Upload {
     }
 
     /// Through to the control socket.
-    pub(super) fn through(control: Control, id: ObjectId, size: u64) -> Result<Self, DeviceError> {
+    pub(super) fn through(control: Control, gate: &Arc<Gate>, id: ObjectId, size: u64) -> Result<Self, DeviceError> {
+        let (waits, gate) = (gate.enter(id)?, Arc::clone(gate));
+        let entered = Arc::clone(&gate);
         let (pieces, coming) = sync_channel(AHEAD);
         let thread = std::thread::Builder::new().name("pvr-agent-upload".to_owned()).stack_size(STACK);
         let sending = thread.spawn(move || {
             let mut pieces = Pieces { coming, piece: Vec::new(), at: 0, left: size };
-            control.put_object(&id, size, &mut pieces)
+            if waits {
+                gate.wait(id);
+            }
+            let sent = control.put_object(&id, size, &mut pieces);
+            gate.leave(id);
+            sent
         });
-        let sending = sending.map_err(DeviceError::failed)?;
+        let sending = sending.map_err(|error| {
+            if waits {
+                entered.lock().waiting -= 1;
+            } else {
+                entered.leave(id);
+            }
+            DeviceError::failed(error)
+        })?;
         Ok(Self(Way::Socket { id, pieces: Some(pieces), sending }))
     }
 
@@ -66,6 +129,15 @@ impl Upload {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Gives it up, and waits until nothing of it is left: where a process ends after one request, nobody else would.
+    pub fn abandon(self) {
+        if let Way::Socket { pieces, sending, .. } = self.0 {
+            drop(pieces);
+            // How that ended is what the caller knows already.
+            let _ = sending.join();
         }
     }
 

@@ -49,8 +49,8 @@ impl Endpoint {
         let writer = match receive(self.disk(), writer, body).await {
             Ok(writer) => writer,
             Err((error, writer)) => {
-                // Giving a large file back to the file system takes its time.
-                drop(self.disk().work(move || drop(writer)));
+                // Giving a large file back to the file system, or telling somebody else, takes its time.
+                let _ = self.disk().work(move || writer.map(Writer::abandon)).await;
                 return Err(error);
             }
         };
@@ -122,7 +122,12 @@ async fn receive(disk: &Disk, writer: Writer, body: &mut BodyReader) -> Result<W
                 waiting += data.len();
                 ahead.push(data);
             }
-            Event::Data(Err(error)) => return Err((error, idle)),
+            Event::Data(Err(error)) => {
+                if let Some(job) = job {
+                    idle = job.await.ok().and_then(Result::ok);
+                }
+                return Err((error, idle));
+            }
         }
     }
 }
