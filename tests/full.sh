@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # Everything at full weight: every repetition that was promised, with the figures that the tests print, and the benches.
-# Takes a while, wants root (mounts, packages), 12 GB of disk, busybox and pigz.
+# Takes a while, wants root (mounts, packages), 12 GB of disk, busybox and pigz; installs nginx and fcgiwrap.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export CI_RUN=1
 export PVR_ROUNDS=100
 export CARGO_TERM_COLOR=never
+
+if ! { command -v nginx && command -v fcgiwrap; } >/dev/null 2>&1; then
+    apt-get install -q -y --no-install-recommends nginx-light fcgiwrap
+fi
 
 printf '== %s, %s cores, %s\n' "$(uname -srm)" "$(nproc)" "$(rustc --version)"
 git log -1 --format='== commit %h %s' 2>/dev/null || true
@@ -19,6 +23,6 @@ printf '== the Debian package\n'
 packaging/deb.sh
 packaging/check.sh "${CARGO_TARGET_DIR:-target}/release/pvr-agent"
 printf '== benches\n'
-for bench in endpoint status deploy export clone pvtx; do
+for bench in endpoint cgi status deploy export clone pvtx; do
     cargo bench --bench "$bench"
 done

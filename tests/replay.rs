@@ -4,6 +4,7 @@
 //! the objects' records. Each answer is held against what the real client depends on (`hub.md` B1–B4): the exact
 //! status, members that are present and of the right JSON type, bytes that hash to their name.
 mod black_box;
+mod shape;
 
 use black_box::agent::{self, Server};
 use black_box::http::{Conn, Response, Target};
@@ -13,6 +14,7 @@ use pvr_agent::state::canonical::to_canonical;
 use pvr_agent::state::json::Value as StateValue;
 use pvr_agent::state::parse::{JsonLimits, parse_lenient, parse_strict};
 use serde_json::Value;
+use shape::Shape;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -323,6 +325,12 @@ impl Follower<'_> {
 
 #[test]
 fn the_real_client_is_answered_as_it_needs() {
+    for shape in Shape::all("the_real_client_is_answered_as_it_needs") {
+        replay_with(shape);
+    }
+}
+
+fn replay_with(shape: Shape) {
     let (mut replayed, mut requests) = (0, 0);
     let steps = steps();
     for step in &steps {
@@ -330,7 +338,7 @@ fn the_real_client_is_answered_as_it_needs() {
         assert!(!LEFT_OUT.iter().any(|(left, _)| *left == number), "{} is left out and recorded", step.name);
         let root = tempfile::tempdir().expect("a folder");
         let state = seed(root.path(), step.full);
-        let server = Server::start(root.path());
+        let server = shape.start(root.path());
         let mut follower = Follower {
             server: &server,
             step: step.name,
@@ -356,6 +364,10 @@ fn the_real_client_is_answered_as_it_needs() {
         agent::assert_clean(root.path(), step.name);
         replayed += 1;
     }
-    println!("replayed {replayed} recorded steps, {requests} requests; {} steps left out", LEFT_OUT.len());
+    println!(
+        "{}: replayed {replayed} recorded steps, {requests} requests; {} steps left out",
+        shape.name(),
+        LEFT_OUT.len()
+    );
     assert!(replayed >= STEPS && requests >= REQUESTS, "{replayed} steps and {requests} requests are too few");
 }

@@ -11,7 +11,11 @@ use crate::repo::shown;
 
 /// The storage, the URL, and what to type to get a copy.
 pub(super) struct Announcement<'a> {
+    /// What the device is reached by.
+    pub(super) back_end: &'static str,
     pub(super) root: &'a Path,
+    /// Where objects are read besides.
+    pub(super) storage: Option<&'a Path>,
     pub(super) address: SocketAddr,
     /// https is spoken, with this certificate.
     pub(super) secured: Option<Secured<'a>>,
@@ -38,7 +42,10 @@ impl fmt::Display for Announcement<'_> {
         let url = format!("{scheme}://{}{}", SocketAddr::new(ip, self.address.port()), route::BASE);
         let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("pvr-agent"));
         let own = shown(&own);
-        writeln!(f, "storage: {}", shown(self.root))?;
+        writeln!(f, "{}: {}", self.back_end, shown(self.root))?;
+        if let Some(storage) = self.storage {
+            writeln!(f, "objects are read in: {}", shown(storage))?;
+        }
         writeln!(f, "URL: {url}")?;
         if let Some(secured) = &self.secured {
             writeln!(f, "certificate: {}, sha256 {}", shown(secured.cert), secured.fingerprint)?;

@@ -4,11 +4,14 @@
 //! `run(arguments) -> ExitCode`.
 
 mod announcement;
+pub mod cgi;
 pub mod fsck;
 pub mod gc;
 mod limits;
+mod look;
 #[cfg(feature = "man")]
 mod man;
+mod place;
 pub mod pvcontrol;
 pub mod pvr;
 pub mod pvtx;
@@ -31,11 +34,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(disable_help_flag = true)]
+    Cgi(cgi::Args),
     Fsck(fsck::Args),
     Gc(gc::Args),
+    Rollback(look::RollbackArgs),
+    Serve(Box<serve::Args>),
+    Status(look::StatusArgs),
+    Steps(look::StepsArgs),
     #[cfg(feature = "man")]
     Man(man::Args),
-    Serve(serve::Args),
     /// The pvtx command line: transactions on a device
     #[command(disable_help_flag = true)]
     Pvtx {
@@ -62,11 +70,15 @@ enum Command {
 /// Runs `pvr-agent`; the first argument is the program's own name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match Cli::try_parse_from(args) {
+        Ok(Cli { command: Command::Cgi(args) }) => cgi::run(args),
         Ok(Cli { command: Command::Fsck(args) }) => fsck::run(args),
         Ok(Cli { command: Command::Gc(args) }) => gc::run(args),
+        Ok(Cli { command: Command::Serve(args) }) => serve::run(*args),
+        Ok(Cli { command: Command::Rollback(args) }) => look::rollback(args),
+        Ok(Cli { command: Command::Status(args) }) => look::status(args),
+        Ok(Cli { command: Command::Steps(args) }) => look::steps(args),
         #[cfg(feature = "man")]
         Ok(Cli { command: Command::Man(args) }) => man::run(&args),
-        Ok(Cli { command: Command::Serve(args) }) => serve::run(args),
         Ok(Cli { command: Command::Pvcontrol { args } }) => return pvcontrol::run(args.into_iter()),
         Ok(Cli { command: Command::Pvr { args } }) => return pvr::run(args.into_iter()),
         Ok(Cli { command: Command::Pvtx { args } }) => return pvtx::run(args.into_iter()),

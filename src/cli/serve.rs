@@ -10,20 +10,32 @@ use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 
 use super::announcement::{Announcement, Secured};
+use super::place;
 use crate::device::{Device, Runner, RunningFile};
 use crate::endpoint::config::{ETC_FILE, Listen, STATE_KEY};
 use crate::endpoint::log::{Format, Level, Log};
 use crate::endpoint::public::PublicUrl;
-use crate::endpoint::{Ended, Endpoint, Hosts, Limits, Listener, Stop, Tls};
+use crate::endpoint::{Ended, Endpoint, Limits, Listener, Stop, Tls};
 use crate::state::escape;
 use crate::trails::{Storage, factory};
 
 /// Serve a storage on port 12368: what pvr clone, get and post talk to
 #[derive(clap::Args, Debug, Default)]
 pub struct Args {
-    /// The storage of the device; without, /storage, and where there is none, ./pvroot is made
+    /// The storage of the device; without, /storage, and where there is none, ./pvroot is made [env: PVR_AGENT_STORAGE]
     #[arg(long, value_name = "DIR")]
     storage: Option<PathBuf>,
+    /// Work through this control socket of Pantavisor; without, and without --storage, the first that is found
+    /// [env: PVR_AGENT_SOCKET]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// What becomes of a revision that is posted: run, run-commit or install [env: PVR_AGENT_ON_POST] [default: run]
+    #[arg(long, value_name = "WHAT")]
+    on_post: Option<String>,
+    /// Where there is no room, have Pantavisor collect, unless something was uploaded and not run yet: it removes all
+    /// revisions but the running one and the last that ran well
+    #[arg(long)]
+    gc: bool,
     /// The address to listen on; 0.0.0.0 or :: for all [env: PVR_AGENT_LISTEN] [default: 127.0.0.1]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
@@ -45,10 +57,10 @@ pub struct Args {
     /// How log lines on standard error look
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
-    /// The URL under which clients see this server, if not the one they ask for
+    /// The URL under which clients see this server, if not the one they ask for [env: PVR_AGENT_PUBLIC_URL]
     #[arg(long, value_name = "URL")]
     public_url: Option<PublicUrl>,
-    /// One more name that this device may be called by
+    /// One more name that this device may be called by [env: PVR_AGENT_HOST]
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
 }
@@ -65,7 +77,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let json = super::limits::json()?;
     let runner = Runner::detect();
     let open = |storage: Storage| Device::open(storage.with_json_limits(json), runner);
-    let there = storage_that_is_there(args.storage.as_deref())?.map(open).transpose()?;
+    let named = place::named_storage(args.storage.as_deref(), args.config.as_deref())?;
+    let on_post = place::on_post(args.on_post.as_deref())?;
+    let socket = place::socket(args.socket.as_deref(), named.is_some());
+    let there = match &socket {
+        Some(socket) => Some(place::behind(socket, named.as_deref(), json, args.gc)?),
+        None => storage_that_is_there(named.as_deref())?.map(open).transpose()?,
+    };
     let log = Log::stderr(match args.log_format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
@@ -86,17 +104,22 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Some(device) => device,
         None => open(make_storage()?)?,
     };
-    let root = device.storage().root().to_owned();
+    let device = device.on_post(on_post);
+    let (root, storage) = (device.place(), device.storage().filter(|_| socket.is_some()).map(Path::to_owned));
+    let runner = if socket.is_some() { Runner::Pantavisor } else { runner };
     let secured = tls.as_ref().map(|tls| Secured {
         cert: &tls.files().cert,
         fingerprint: tls.fingerprint(),
         self_signed: args.tls_self_signed.is_some(),
     });
-    let text = Announcement { root: &root, address, secured, runner, warnings: &warnings }.to_string();
+    let back_end = if socket.is_some() { "control socket" } else { "storage" };
+    let storage = storage.as_deref();
+    let text =
+        Announcement { back_end, root: &root, storage, address, secured, runner, warnings: &warnings }.to_string();
     // In one write, and if nobody reads it, it is served all the same.
     let _ = std::io::stdout().write_all(text.as_bytes());
 
-    let hosts = Hosts::new(&args.host, args.public_url);
+    let hosts = place::hosts(&args.host, args.public_url)?;
     let endpoint = Arc::new(Endpoint::new(device, Limits::default().with_json(&json), hosts, log, warnings));
     let listener = match tls {
         Some(tls) => Listener::https(listener, tls),

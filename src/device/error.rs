@@ -1,5 +1,6 @@
 //! What a device can answer besides yes.
 
+use crate::pvctrl::ControlError;
 use crate::state::{ObjectId, Revision, StatePath};
 use crate::store::StoreError;
 use crate::trails::{InstallError, TrailsError};
@@ -33,6 +34,37 @@ pub enum DeviceError {
     /// Disk, quota or reserve. The text says which, for the log.
     #[error("there is not enough space: {0}")]
     Full(String),
+    /// There is not as much room as this needs. Bytes.
+    #[error("there is not enough space: {need} bytes are needed, {free} are free")]
+    NoRoom {
+        /// What it needs.
+        need: u64,
+        /// What is free, less what is left for others.
+        free: u64,
+        /// What a collection would set free, if that is known.
+        reclaimable: Option<u64>,
+    },
+    /// There is nothing to go back to.
+    #[error("{0}\npvr-agent steps lists what is there")]
+    NoRollback(String),
+    /// What runs is for the Pantavisor to say that uses this storage.
+    #[error("a Pantavisor runs this storage\ngo through its control socket: --socket")]
+    NotAlone,
+    /// A revision is being installed or tested, and nothing can be done beside it.
+    #[error("revision {0} is being installed or tested")]
+    Updating(String),
+    /// Pantavisor is doing something else.
+    #[error("Pantavisor is busy: {0}")]
+    Busy(String),
+    /// Pantavisor can't be talked to.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Pantavisor doesn't want this state.
+    #[error("{0}")]
+    Refused(String),
+    /// Pantavisor answers in another way than it should.
+    #[error("Pantavisor: {0}")]
+    Daemon(String),
     /// Bytes came that hash to something else.
     #[error("{0}")]
     WrongHash(String),
@@ -72,6 +104,22 @@ impl From<TrailsError> for DeviceError {
             TrailsError::Store(error) => error.into(),
             TrailsError::NoCurrent { .. } => Self::NoCurrent,
             error => Self::failed(error),
+        }
+    }
+}
+
+impl From<ControlError> for DeviceError {
+    fn from(error: ControlError) -> Self {
+        use ControlError as E;
+        match &error {
+            E::NoSocket | E::Unreachable(_) | E::NoAnswer(_) => Self::Unreachable(error.to_string()),
+            E::Checksum { .. } | E::BadObject(_) => Self::WrongHash(error.to_string()),
+            E::DiskFull => Self::Full(error.to_string()),
+            E::NoObject(id) => Self::NoSuchObject(*id),
+            E::NotFound { what, .. } => Self::NoSuchRevision(what.clone()),
+            E::Busy { .. } => Self::Busy(error.to_string()),
+            E::BadState(_) => Self::Refused(error.to_string()),
+            _ => Self::Daemon(error.to_string()),
         }
     }
 }

@@ -1,12 +1,34 @@
 //! Taking a new revision in.
 
-use super::{Device, DeviceError, Runner};
+use super::{Back, Device, DeviceError};
 use crate::state::clock;
 use crate::state::{ObjectId, Revision, State};
-use crate::trails::{Install, Progress, RevisionName, install};
 
 /// How many names are tried for a revision that may have any.
 const TRIES: u32 = 100;
+
+/// What becomes of a revision that has been installed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnPost {
+    /// It is run at once. Without a Pantavisor, it is the current one.
+    #[default]
+    Run,
+    /// It is run by way of a reboot, and becomes a rollback point if it is stable.
+    RunCommit,
+    /// Nothing, until somebody says so.
+    Install,
+}
+
+impl OnPost {
+    /// The words for it, on command lines and in posts.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("run", Self::Run), ("run-commit", Self::RunCommit), ("install", Self::Install)];
+
+    /// By its word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, on_post)| *on_post)
+    }
+}
 
 /// A revision to install.
 #[derive(Debug)]
@@ -19,6 +41,8 @@ pub struct Post {
     pub text: String,
     /// What its author says of it.
     pub commit_msg: Option<String>,
+    /// What becomes of it; `None`: what the device does with all.
+    pub on_post: Option<OnPost>,
 }
 
 /// A revision that was installed, or was there already.
@@ -37,51 +61,52 @@ pub struct Posted {
 }
 
 impl Device {
-    /// Installs a revision: whole, durable, and only if all its objects are here. Stand-alone it is then the
-    /// current one. The same state under the same name again is no change and no error.
+    /// Checks a revision and installs it: whole, durable, and only if all its objects are here. This is the one way in, for
+    /// both back ends. The same state under the same name again is no change and no error.
     pub fn post(&self, post: Post) -> Result<Posted, DeviceError> {
-        let Post { rev, state, text, commit_msg } = post;
-        let sha = state.sha().map_err(DeviceError::failed)?;
-        let rev = match rev {
+        let sha = post.state.sha().map_err(DeviceError::failed)?;
+        let rev = match post.rev.clone() {
             Some(rev) => {
-                self.install(&rev, &state, commit_msg.as_deref())?;
+                self.install(&rev, &post)?;
                 rev
             }
-            None => self.install_anywhere(&sha, &state, commit_msg.as_deref())?,
+            None => self.install_anywhere(&sha, &post)?,
         };
-        let name = RevisionName::from(rev.clone());
-        let progress = self.storage.progress(&name)?.unwrap_or_else(Progress::new).to_bytes();
-        Ok(Posted {
-            sha,
-            state_text: text,
-            commit_msg: self.storage.commit_msg(&name)?,
-            progress: String::from_utf8_lossy(&progress).into_owned(),
-            rev,
-        })
+        let (commit_msg, progress) = match &self.back {
+            Back::Stored(stored) => stored.told(&rev)?,
+            Back::Socket(socket) => socket.told(&rev)?,
+        };
+        let progress = String::from_utf8_lossy(&progress).into_owned();
+        Ok(Posted { sha, state_text: post.text, commit_msg, progress, rev })
     }
 
-    fn install(&self, rev: &Revision, state: &State, commit_msg: Option<&str>) -> Result<(), DeviceError> {
-        let make_current = self.runner == Runner::Nobody;
-        install(&self.storage, Install { rev, state, commit_msg, make_current })?;
-        Ok(())
+    fn install(&self, rev: &Revision, post: &Post) -> Result<(), DeviceError> {
+        let on_post = post.on_post.unwrap_or(self.on_post);
+        let message = post.commit_msg.as_deref();
+        match &self.back {
+            Back::Stored(stored) => stored.install(rev, &post.state, message, on_post != OnPost::Install),
+            Back::Socket(socket) => socket.install(rev, &post.state, &post.text, message, on_post),
+        }
     }
 
     /// Under `locals/pvr-<unix time>-<first 8 digits of the state's sha256>`. Should another state have got that
     /// name in the same second, a number follows.
-    fn install_anywhere(&self, sha: &ObjectId, state: &State, msg: Option<&str>) -> Result<Revision, DeviceError> {
+    fn install_anywhere(&self, sha: &ObjectId, post: &Post) -> Result<Revision, DeviceError> {
         let now = clock::seconds(clock::now());
         let base = format!("pvr-{now}-{}", &sha.to_string()[..8]);
         let mut taken = None;
         for number in 1..=TRIES {
             let name = if number == 1 { base.clone() } else { format!("{base}-{number}") };
             let rev = Revision::local(&name).map_err(DeviceError::failed)?;
-            let name = RevisionName::from(rev.clone());
-            let other = self.storage.state(&name)?.is_some_and(|there| there != *state);
+            let other = match &self.back {
+                Back::Stored(stored) => stored.has_another_state(&rev, &post.state)?,
+                Back::Socket(socket) => socket.has_another_state(&rev, &post.state)?,
+            };
             if other {
                 taken = Some(rev);
                 continue;
             }
-            match self.install(&rev, state, msg) {
+            match self.install(&rev, post) {
                 Err(DeviceError::Exists(_) | DeviceError::Running(_) | DeviceError::Damaged(_)) => taken = Some(rev),
                 Err(error) => return Err(error),
                 Ok(()) => return Ok(rev),

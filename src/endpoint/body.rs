@@ -130,8 +130,19 @@ fn too_large(cap: usize) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", message).close()
 }
 
+/// The rest of a body is where we can't get at it.
+#[derive(Debug, thiserror::Error)]
+#[error("the web server keeps the rest of the body to itself: {0}")]
+pub struct Withheld(pub String);
+
 /// The body ended early, or its chunks are malformed. There may be nobody left to tell.
 fn broken(error: &(dyn std::error::Error + Send + Sync + 'static)) -> ApiError {
+    if let Some(withheld) = error.downcast_ref::<Withheld>() {
+        let message = "the web server does not hand over the body of this request";
+        return ApiError::new(StatusCode::NOT_IMPLEMENTED, "body-withheld", message)
+            .hint("use another web server, or pvr-agent serve: docs/cgi.md")
+            .cause(withheld);
+    }
     let mut cause = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {

@@ -1,7 +1,7 @@
 //! Where to listen: whoever comes first of flag, environment, running state, `/etc`, and the default.
 //!
 //! The file is the SDK's: `{"httpd":{"listen":"0.0.0.0","port":"12368"}}`, the port a string or a number
-//! (`sdk.md`), and besides, `"tls-cert"` and `"tls-key"`, absolute paths. In a state it is the key [`STATE_KEY`].
+//! (`sdk.md`), and besides, `"tls-cert"`, `"tls-key"` and `"storage"`, absolute paths. In a state it is the key [`STATE_KEY`].
 //! Address, port and the pair for TLS are looked up by themselves, so a state that names a port says nothing about the
 //! address.
 
@@ -32,6 +32,8 @@ pub struct Listen {
     pub port: Option<u16>,
     /// Certificate and key, if it says that https is spoken.
     pub tls: Option<TlsFiles>,
+    /// The storage, if it says where. What a state says of it means nothing: the state is in it.
+    pub storage: Option<PathBuf>,
 }
 
 /// A source says something that cannot be used.
@@ -77,7 +79,12 @@ pub enum ConfigError {
 impl Listen {
     /// What is said here, and where it isn't, what is said there.
     pub fn or(self, other: Self) -> Self {
-        Self { address: self.address.or(other.address), port: self.port.or(other.port), tls: self.tls.or(other.tls) }
+        Self {
+            address: self.address.or(other.address),
+            port: self.port.or(other.port),
+            tls: self.tls.or(other.tls),
+            storage: self.storage.or(other.storage),
+        }
     }
 
     /// With the defaults for what nobody says.
@@ -89,6 +96,7 @@ impl Listen {
     pub fn from_texts(origin: &str, address: Option<&str>, port: Option<&str>) -> Result<Self, ConfigError> {
         let given = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
         Ok(Self {
+            storage: None,
             address: given(address).map(|text| address_of(origin, &text)).transpose()?,
             port: given(port).map(|text| port_of(origin, &text)).transpose()?,
             tls: None,
@@ -124,11 +132,9 @@ impl Listen {
             Some(Value::String(text)) => Ok(Some(PathBuf::from(text))),
             _ => Ok(None),
         };
-        Self::from_texts(origin, text("listen").as_deref(), text("port").as_deref())?.with_tls(
-            origin,
-            path("tls-cert")?,
-            path("tls-key")?,
-        )
+        let storage = path("storage")?.filter(|path| !path.as_os_str().is_empty());
+        let listen = Self::from_texts(origin, text("listen").as_deref(), text("port").as_deref())?;
+        Ok(Self { storage, ..listen.with_tls(origin, path("tls-cert")?, path("tls-key")?)? })
     }
 
     /// From a file.

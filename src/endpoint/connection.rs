@@ -79,6 +79,7 @@ pub async fn serve(
                 peer: Some(connection.peer()),
                 two_lengths: begun.two_lengths,
                 outbox: outbox.clone(),
+                mount: None,
             };
             Box::pin(async move {
                 let reply = match begun.over_share {

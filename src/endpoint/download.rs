@@ -22,7 +22,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::error::ApiError;
 use super::outbox::{self, Outbox};
+use super::pulled::PulledBody;
 use super::reply::{Reply, ReplyBody};
+use crate::device::Content;
 use crate::state::ObjectId;
 
 /// Bytes of one read. Two are in memory: one being sent, one being read.
@@ -251,7 +253,7 @@ fn range(header: &str, size: u64) -> Ranged {
 pub fn answer(
     request: &Parts,
     id: &ObjectId,
-    file: File,
+    content: Content,
     size: u64,
     outbox: Option<Arc<Outbox>>,
 ) -> Result<Reply, ApiError> {
@@ -288,7 +290,10 @@ pub fn answer(
     set(reply.headers_mut(), CONTENT_TYPE, "application/octet-stream");
     set(reply.headers_mut(), CONTENT_LENGTH, &(end - start).to_string());
     if method == Method::GET {
-        *reply.body_mut() = ReplyBody::file(FileBody::new(file, start, end, outbox));
+        *reply.body_mut() = match content {
+            Content::File(file) => ReplyBody::file(FileBody::new(file, start, end, outbox)),
+            Content::Stream(stream) => ReplyBody::pulled(PulledBody::new(stream, start, end)),
+        };
     }
     Ok(reply)
 }

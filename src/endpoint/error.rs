@@ -234,6 +234,38 @@ impl From<DeviceError> for ApiError {
             )
             .hint("pvr-agent gc removes what no revision needs, and with --rollbacks N all but N rollback points")
             .cause(cause),
+            E::NoRoom { need, free, reclaimable } => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "no-space",
+                format!("there is not enough space on the device for this: {need} bytes are needed, {free} are free"),
+            )
+            .hint("pvr-agent gc removes what no revision needs, and with --rollbacks N all but N rollback points")
+            .detail("need", need.into())
+            .detail("free", free.into())
+            .detail("reclaimable", reclaimable.into()),
+            E::Updating(rev) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "update-running",
+                format!("revision {} is being installed or tested", escape(&rev)),
+            )
+            .hint("try again when it is done: GET steps/<rev>/progress")
+            .retry_after(30),
+            E::Busy(cause) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "pantavisor-busy", "Pantavisor is doing something else")
+                    .hint("try again; a revision that was installed meanwhile has not been run")
+                    .retry_after(30)
+                    .cause(cause)
+            }
+            E::Unreachable(cause) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "pantavisor-unreachable", "Pantavisor does not answer")
+                    .hint("around an update it is deaf for some seconds: try again")
+                    .retry_after(5)
+                    .cause(cause)
+            }
+            E::NoRollback(text) => Self::new(StatusCode::CONFLICT, "no-rollback", text),
+            E::NotAlone => Self::new(StatusCode::CONFLICT, "not-alone", error.to_string()),
+            E::Refused(text) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refused-by-pantavisor", text),
+            E::Daemon(text) => Self::new(StatusCode::BAD_GATEWAY, "pantavisor-failed", text),
             E::WrongHash(text) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong-sha256", text),
             E::WrongSize(text) => Self::new(StatusCode::BAD_REQUEST, "wrong-length", text),
             E::TooLong(text) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", text),

@@ -40,6 +40,8 @@ pub struct Arrival {
     pub two_lengths: bool,
     /// Where files for the client go, if its connection sends them by itself.
     pub outbox: Option<Arc<Outbox>>,
+    /// Where we are, if it is a web server that runs us and knows us by another path.
+    pub mount: Option<String>,
 }
 
 /// The names under which this device may be addressed.
@@ -91,7 +93,10 @@ impl Hosts {
         };
         let own = format!("{}://{own}", arrival.scheme);
         let shown = self.public.as_ref().map_or_else(|| own.clone(), |url| url.as_str().to_owned());
-        Ok(Base { own, shown })
+        // A path that a URL could not hold is not one that anybody has asked for.
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._~-".contains(&b);
+        let mount = arrival.mount.as_deref().filter(|path| path.starts_with('/') && path.bytes().all(plain));
+        Ok(Base { own, shown, mount: mount.unwrap_or(super::route::BASE).to_owned() })
     }
 
     /// Layer 3.
@@ -128,12 +133,14 @@ pub struct Base {
     own: String,
     /// As URLs have it.
     shown: String,
+    /// The path behind either.
+    mount: String,
 }
 
 impl Base {
-    /// The URL of something below `/cgi-bin/pvr`.
+    /// The URL of something below `/cgi-bin/pvr`, or wherever a web server has put that.
     pub fn url(&self, below: &str) -> String {
-        format!("{}{}/{below}", self.shown, super::route::BASE)
+        format!("{}{}/{below}", self.shown, self.mount)
     }
 
     /// What `WWW-Authenticate` says (`hub.md` C1).
@@ -220,6 +227,7 @@ mod tests {
             peer: None,
             two_lengths: false,
             outbox: None,
+            mount: None,
         }
     }
 

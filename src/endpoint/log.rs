@@ -76,6 +76,8 @@ pub struct Answered<'a> {
 /// Where log lines go.
 pub struct Log {
     format: Format,
+    /// Requests that were granted are somebody else's to log.
+    failures_only: bool,
     queue: LogQueue,
 }
 
@@ -111,7 +113,14 @@ impl Log {
             let message = format!("{lines} log lines were lost: they were not read fast enough");
             note_line(format, Level::Warn, &message)
         };
-        Ok(Self { format, queue: LogQueue::to(out, Box::new(lost))? })
+        Ok(Self { format, failures_only: false, queue: LogQueue::to(out, Box::new(lost))? })
+    }
+
+    /// Without the requests that were granted: a web server in front has a log of its own for them.
+    #[must_use]
+    pub fn only_failures(mut self) -> Self {
+        self.failures_only = true;
+        self
     }
 
     /// Waits a moment for what was logged to be written.
@@ -126,6 +135,9 @@ impl Log {
 
     /// A request was answered.
     pub fn answered(&self, request: &Answered<'_>) {
+        if self.failures_only && request.cause.is_none() {
+            return;
+        }
         let (method, path) = (shortened(request.method), shortened(request.path));
         let cause = request.cause.map(shortened);
         let level = if request.status >= 500 && request.status != 507 { Level::Error } else { Level::Info };

@@ -12,11 +12,12 @@
 //! | `GET status` | `status` |
 //!
 //! A request comes from a socket (`server`, `connection`) or from anything else that can make a
-//! [`hyper::Request`] and an [`Arrival`] of it: [`Endpoint::handle`] knows neither sockets nor processes. It passes
+//! [`hyper::Request`] and an [`Arrival`] of it, as a web server does that runs this program (`cgi`): [`Endpoint::handle`] knows neither sockets nor processes. It passes
 //! the `guard`, becomes a [`route::Route`], and is answered from the [`Device`], whose functions all run on the
 //! blocking pool; those that may take long take turns (`disk`). One thread or two wait for all clients; memory is bounded by [`Limits`].
 
 mod body;
+pub mod cgi;
 pub mod config;
 mod connection;
 mod connections;
@@ -31,6 +32,7 @@ mod objects;
 mod outbox;
 pub mod public;
 mod publish;
+mod pulled;
 mod refusal;
 mod remote;
 pub mod reply;
@@ -45,7 +47,6 @@ mod transport;
 mod upload;
 mod wire;
 
-use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Instant, UNIX_EPOCH};
@@ -59,7 +60,7 @@ use hyper::{Request, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::device::{Device, DeviceError};
+use crate::device::{Content, Device, DeviceError};
 use crate::state::{ObjectId, clock};
 use body::{BodyReader, BoxError};
 use disk::Disk;
@@ -169,8 +170,8 @@ impl Endpoint {
             Route::Object(id) => self.object(id, base).await,
             Route::PutBlob(id) => self.put_blob(id, size_of(head)?, body).await,
             Route::Blob(id) => {
-                let (file, size) = self.open_object(id).await?;
-                download::answer(head, &id, file, size, arrival.outbox.clone())
+                let (content, size) = self.open_object(id).await?;
+                download::answer(head, &id, content, size, arrival.outbox.clone())
             }
             Route::Steps => self.steps().await,
             Route::PostStep => self.post_step(body).await,
@@ -230,7 +231,7 @@ impl Endpoint {
     }
 
     /// The bytes and the size of an intact object. One that was never hashed waits for its turn.
-    async fn open_object(&self, id: ObjectId) -> Result<(File, u64), ApiError> {
+    async fn open_object(&self, id: ObjectId) -> Result<(Content, u64), ApiError> {
         match self.looking(move |device| device.open_known_object(&id)).await? {
             Some(known) => Ok(known),
             None => self.blocking(move |device| device.open_object(&id)).await,

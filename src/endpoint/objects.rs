@@ -83,9 +83,9 @@ impl Endpoint {
         };
         let Announced { id, size, name, mime_type } = announced;
         let here = self
-            .blocking(move |device| match device.keep_object(&id)? {
+            .blocking(move |device| match device.keep_object(&id, size)? {
                 Some(here) => Ok(Some(here)),
-                None => device.check_space(size).map(|()| None),
+                None => device.check_upload(size).map(|()| None),
             })
             .await?;
         let record = Record::new(base, &id, name, mime_type, here.unwrap_or(size));

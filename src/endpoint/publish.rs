@@ -10,8 +10,7 @@ use tokio::sync::oneshot;
 
 use super::disk::Disk;
 use super::error::ApiError;
-use crate::device::{Device, DeviceError};
-use crate::store::Sealed;
+use crate::device::{Device, DeviceError, Received as Sealed};
 
 /// At most this many in one batch: each holds a descriptor.
 const BATCH: usize = 64;

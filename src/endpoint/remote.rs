@@ -33,7 +33,7 @@ impl Endpoint {
         let (json, step) = match rev {
             None => ("json".to_owned(), String::new()),
             Some(RevText(text)) => {
-                let name = self.looking(move |device| Ok(device.resolve(&text)?.to_string())).await?;
+                let name = self.looking(move |device| device.resolve(&text)).await?;
                 // Every name resolves to letters, digits and `/._-=`: no URL needs an escape.
                 (format!("steps/{name}/json"), format!("steps/{name}"))
             }

@@ -10,6 +10,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::download::FileBody;
+use super::pulled::PulledBody;
 use crate::state::clock;
 
 /// What every handler returns.
@@ -18,6 +19,7 @@ pub type Reply = Response<ReplyBody>;
 enum Content {
     Bytes(Bytes),
     File(FileBody),
+    Pulled(PulledBody),
 }
 
 /// The body of an answer, and whatever has to live until it is sent.
@@ -43,6 +45,11 @@ impl ReplyBody {
         Self { content: Content::File(file), guard: None }
     }
 
+    /// Bytes that somebody else sends.
+    pub fn pulled(body: PulledBody) -> Self {
+        Self { content: Content::Pulled(body), guard: None }
+    }
+
     /// Keeps `guard` until this body has been sent or given up.
     pub fn with_guard(mut self, guard: Box<dyn Send>) -> Self {
         self.guard = Some(guard);
@@ -65,6 +72,7 @@ impl Body for ReplyBody {
             Content::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
             Content::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Content::File(file) => file.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
+            Content::Pulled(body) => body.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
         }
     }
 
@@ -76,6 +84,7 @@ impl Body for ReplyBody {
         SizeHint::with_exact(match &self.content {
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::File(file) => file.left(),
+            Content::Pulled(body) => body.left(),
         })
     }
 }

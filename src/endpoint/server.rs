@@ -21,7 +21,7 @@ use crate::device::Device;
 pub(super) const BLOCKING_THREADS: usize = 8;
 
 /// Stack of each: a state may be nested as deep as its limit allows, and the parser follows.
-const BLOCKING_STACK: usize = 2 * 1024 * 1024;
+pub(super) const BLOCKING_STACK: usize = 2 * 1024 * 1024;
 
 /// What clients connect to.
 #[derive(Debug)]

@@ -10,8 +10,7 @@ use super::error::ApiError;
 use super::objects::bad_json;
 use super::reply::{self, Reply};
 use super::route::RevText;
-use crate::device::{Post, Posted, Step};
-use crate::state::clock;
+use crate::device::{OnPost, Post, Posted, Step};
 use crate::state::{Finding, JsonLimits, Object, Revision, Spec, State, Value, parse::parse_strict};
 
 /// What `.pvrremote` calls the state in a post; and what today's client calls it where that says nothing.
@@ -21,7 +20,7 @@ const STATE_KEYS: [&str; 2] = ["state", "post"];
 #[derive(Serialize)]
 struct Listed<'a> {
     name: &'a str,
-    date: String,
+    date: &'a str,
     commitmsg: &'a str,
     progress: &'a RawValue,
 }
@@ -118,7 +117,7 @@ impl Endpoint {
     /// `PUT json`: the same without an envelope; the client wants the state back.
     pub(super) async fn put_state(&self, body: &mut BodyReader) -> Result<Reply, ApiError> {
         let around = Around { bytes: 0, levels: 0 };
-        let posted = self.install(body, around, |value| Ok((None, None, value))).await?;
+        let posted = self.install(body, around, |value| Ok((None, None, None, value))).await?;
         Ok(reply::json_text(StatusCode::OK, posted.state_text))
     }
 
@@ -140,7 +139,7 @@ impl Endpoint {
         let turn = self.posting().acquire_owned().await.map_err(ApiError::internal)?;
         let values = JsonLimits { bytes: cap, depth: limits.json_depth }.values();
         let parse = move || -> Result<Post, ApiError> {
-            let (rev, commit_msg, state) = open(parse_strict(&held.bytes, &json).map_err(bad_json)?)?;
+            let (rev, commit_msg, on_post, state) = open(parse_strict(&held.bytes, &json).map_err(bad_json)?)?;
             drop(held);
             // What is around a state has a share of its own, which is not the state's: it is read again without.
             if state.count() > values {
@@ -153,7 +152,7 @@ impl Endpoint {
                 let message = format!("the state has more than {cap} bytes");
                 return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "state-too-large", message));
             }
-            Ok(Post { rev, state, text, commit_msg })
+            Ok(Post { rev, state, text, commit_msg, on_post })
         };
         let device = self.shared_device();
         let work = self.disk().work(move || {
@@ -171,13 +170,13 @@ struct Around {
     levels: usize,
 }
 
-type Opened = Result<(Option<Revision>, Option<String>, Value), ApiError>;
+type Opened = Result<(Option<Revision>, Option<String>, Option<OnPost>, Value), ApiError>;
 
 fn bad_state(why: impl Into<String>) -> ApiError {
     ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-state", why).hint("nothing was changed")
 }
 
-/// `{"commit-msg":"…"?, "rev":-1, "state":{…}, …}`; members that a client adds of its own accord are ignored.
+/// `{"commit-msg":"…"?, "on-post":"…"?, "rev":-1, "state":{…}, …}`; members that a client adds of its own accord are ignored.
 fn envelope(value: Value) -> Opened {
     let Value::Object(mut members) = value else {
         return Err(bad_state(format!("a post is a JSON object, not {}", value.kind())));
@@ -193,7 +192,12 @@ fn envelope(value: Value) -> Opened {
     };
     let state = STATE_KEYS.iter().find_map(|key| members.remove(*key));
     let state = state.ok_or_else(|| finding("state", "it is missing".to_owned()))?;
-    Ok((rev, commit_msg, state))
+    let on_post = match members.remove("on-post") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(word)) if OnPost::parse(&word).is_some() => OnPost::parse(&word),
+        Some(_) => return Err(finding("on-post", "it has to be run, run-commit or install".to_owned())),
+    };
+    Ok((rev, commit_msg, on_post, state))
 }
 
 fn finding(key: &str, why: String) -> ApiError {
@@ -220,7 +224,7 @@ fn rev(members: &Object) -> Result<Option<Revision>, ApiError> {
 }
 
 fn listed<'a>(step: &'a Step, progress: &'a RawValue) -> Listed<'a> {
-    Listed { name: &step.name, date: clock::rfc3339(step.date), commitmsg: &step.commit_msg, progress }
+    Listed { name: &step.name, date: &step.date, commitmsg: &step.commit_msg, progress }
 }
 
 /// A progress file as a member of something larger: itself if it is JSON, else `{}` as the daemon shows it.

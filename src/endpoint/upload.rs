@@ -15,9 +15,8 @@ use super::body::BodyReader;
 use super::disk::{Disk, Job};
 use super::error::ApiError;
 use super::reply::{self, Reply};
-use crate::device::DeviceError;
+use crate::device::{DeviceError, Upload as Writer};
 use crate::state::ObjectId;
-use crate::store::Writer;
 
 /// Bytes that may wait while others are written.
 const AHEAD: usize = 128 * 1024;
@@ -50,8 +49,8 @@ impl Endpoint {
         let writer = match receive(self.disk(), writer, body).await {
             Ok(writer) => writer,
             Err((error, writer)) => {
-                // Giving a large file back to the file system takes its time.
-                drop(self.disk().work(move || drop(writer)));
+                // Giving a large file back to the file system, or telling somebody else, takes its time.
+                let _ = self.disk().work(move || writer.map(Writer::abandon)).await;
                 return Err(error);
             }
         };
@@ -123,7 +122,12 @@ async fn receive(disk: &Disk, writer: Writer, body: &mut BodyReader) -> Result<W
                 waiting += data.len();
                 ahead.push(data);
             }
-            Event::Data(Err(error)) => return Err((error, idle)),
+            Event::Data(Err(error)) => {
+                if let Some(job) = job {
+                    idle = job.await.ok().and_then(Result::ok);
+                }
+                return Err((error, idle));
+            }
         }
     }
 }

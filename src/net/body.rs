@@ -32,13 +32,14 @@ enum Place {
 
 /// Takes a body out of a stream.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub struct Decoder {
     place: Place,
     patience: Duration,
 }
 
 impl Decoder {
-    pub(super) fn new(framing: Framing, patience: Duration) -> Self {
+    /// A body that is framed like this; `patience` is what an error says when the stream has run out of it.
+    pub fn new(framing: Framing, patience: Duration) -> Self {
         let place = match framing {
             Framing::Length(0) => Place::End,
             Framing::Length(length) => Place::Length(length),
@@ -49,12 +50,12 @@ impl Decoder {
     }
 
     /// Whether the whole body has been read.
-    pub(super) fn is_at_end(&self) -> bool {
+    pub fn is_at_end(&self) -> bool {
         matches!(self.place, Place::End)
     }
 
     /// Reads some of the body into `out`; 0 is its end.
-    pub(super) fn read(&mut self, from: &mut impl BufRead, out: &mut [u8]) -> Result<usize, NetError> {
+    pub fn read(&mut self, from: &mut impl BufRead, out: &mut [u8]) -> Result<usize, NetError> {
         if out.is_empty() {
             return Ok(0);
         }

@@ -70,7 +70,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, NetError> {
 
 /// Where a body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub enum Framing {
     /// After so many bytes.
     Length(u64),
     /// After the chunk of size 0.

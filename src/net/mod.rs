@@ -27,8 +27,10 @@ mod stream;
 mod tls;
 mod url;
 
+pub use body::Decoder;
 pub use client::{Client, Patience, Trace};
 pub use error::NetError;
+pub use head::Framing;
 pub use proxy::Proxies;
 pub use request::{HeaderValue, Method, Redirects, Request};
 pub use response::Response;

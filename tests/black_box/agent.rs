@@ -46,6 +46,9 @@ pub struct Server {
     /// From the start of the process to the line that names the URL.
     pub ready: Duration,
     log: Arc<Mutex<String>>,
+    /// What stands beside a web server that runs the program, and where its files are.
+    beside: Vec<Child>,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Server {
@@ -69,13 +72,20 @@ impl Server {
         drain(child.stdout.take().expect("stdout"), log.clone(), Some(found));
         drain(child.stderr.take().expect("stderr"), log.clone(), None);
         match url.recv_timeout(program::patience(Duration::from_secs(20))) {
-            Ok(base) => Self { child, base, ready: begun.elapsed(), log },
+            Ok(base) => Self { child, base, ready: begun.elapsed(), log, beside: Vec::new(), _folder: None },
             Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
                 panic!("the server named no URL:\n{}", log.lock().expect("log"));
             }
         }
+    }
+
+    /// Web servers that run the program, the last of which listens at `base`.
+    pub fn behind(mut servers: Vec<Child>, base: String, folder: tempfile::TempDir) -> Self {
+        let child = servers.pop().expect("a server");
+        let (ready, log) = (Duration::ZERO, Arc::default());
+        Self { child, base, ready, log, beside: servers, _folder: Some(folder) }
     }
 
     /// `host:port`
@@ -147,6 +157,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        for beside in &mut self.beside {
+            let _ = beside.kill();
+            let _ = beside.wait();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -117,7 +117,8 @@ impl Conn {
         Ok(line.trim_end_matches("\r\n").to_string())
     }
 
-    fn receive_one(&mut self, method: &str) -> io::Result<Response> {
+    /// The next response, interim or not.
+    pub fn receive_one(&mut self, method: &str) -> io::Result<Response> {
         let status_line = self.line()?;
         let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| io::Error::other(format!("no status line: {status_line:?}")))?;

@@ -1,0 +1,93 @@
+//! Where the storage is and what the device is called, for `serve` and `cgi` alike.
+//!
+//! | environment | configuration (`httpd`) | |
+//! |---|---|---|
+//! | `PVR_AGENT_SOCKET` | | the control socket; without, and if no storage is named, the first that is found |
+//! | `PVR_AGENT_ON_POST` | | what becomes of a revision: `run`, `run-commit`, `install` |
+//! | `PVR_AGENT_STORAGE` | `storage` | the storage; without, `/storage`, else `./pvroot` |
+//! | `PVR_AGENT_PUBLIC_URL` | | the URL under which clients see this device |
+//! | `PVR_AGENT_HOST` | | more names that it may be called by, with blanks or commas between them |
+//!
+//! A flag comes first, then the environment, then the configuration. A variable that is set to nothing counts as not set.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::device::{Device, OnPost, Runner, Socketed};
+use crate::endpoint::Hosts;
+use crate::endpoint::config::{ETC_FILE, Listen};
+use crate::endpoint::public::PublicUrl;
+use crate::pvctrl::{self, Control};
+use crate::state::{JsonLimits, escape};
+use crate::trails::Storage;
+
+/// The storage that somebody has named.
+pub(super) fn named_storage(flag: Option<&Path>, config: Option<&Path>) -> Result<Option<PathBuf>> {
+    if let Some(path) = flag {
+        return Ok(Some(path.to_owned()));
+    }
+    if let Some(path) = std::env::var_os("PVR_AGENT_STORAGE").filter(|path| !path.is_empty()) {
+        return Ok(Some(path.into()));
+    }
+    // Whoever names a configuration that is not there hears of it elsewhere.
+    Ok(Listen::from_file(config.unwrap_or(Path::new(ETC_FILE)))?.and_then(|listen| listen.storage))
+}
+
+/// The control socket to work with, if it is one that is worked with.
+pub(super) fn socket(flag: Option<&Path>, storage_is_named: bool) -> Option<PathBuf> {
+    let named = flag
+        .map(Path::to_owned)
+        .or_else(|| std::env::var_os("PVR_AGENT_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from));
+    named.or_else(|| if storage_is_named { None } else { pvctrl::find() })
+}
+
+/// The device behind a control socket; its storage is read where it is mounted.
+pub(super) fn behind(socket: &Path, storage: Option<&Path>, json: JsonLimits, gc: bool) -> Result<Device> {
+    let storage = match storage {
+        Some(path) => Some(Storage::open_read_only(path)?),
+        None if Path::new("/storage/trails").is_dir() => Storage::open_read_only(Path::new("/storage")).ok(),
+        None => None,
+    };
+    let storage = storage.map(|storage| storage.with_json_limits(json));
+    Ok(Device::behind(Socketed::new(Control::at(socket), storage, json)?.may_collect(gc)))
+}
+
+/// The device that the command line, the environment and the configuration say, as it is.
+pub(super) fn device(flag: Option<&Path>, storage: Option<&Path>, json: JsonLimits) -> Result<Device> {
+    let named = named_storage(storage, None)?;
+    let device = match socket(flag, named.is_some()) {
+        Some(socket) => behind(&socket, named.as_deref(), json, false)?,
+        None => {
+            let storage = Storage::open(&named.unwrap_or_else(Storage::usual_place))?;
+            Device::unswept(storage.with_json_limits(json), Runner::detect())?
+        }
+    };
+    Ok(device.on_post(on_post(None)?))
+}
+
+/// What becomes of a revision.
+pub(super) fn on_post(flag: Option<&str>) -> Result<OnPost> {
+    let env = std::env::var("PVR_AGENT_ON_POST").ok();
+    match flag.or(env.as_deref()).filter(|word| !word.is_empty()) {
+        None => Ok(OnPost::default()),
+        Some(word) => OnPost::parse(word).ok_or_else(|| {
+            anyhow!("'{}' is nothing that a post could lead to\nsay run, run-commit or install", escape(word))
+        }),
+    }
+}
+
+/// The names of this device: those of the command line, if there is one, and those of the environment.
+pub(super) fn hosts(names: &[String], public: Option<PublicUrl>) -> Result<Hosts> {
+    let from_env = std::env::var("PVR_AGENT_HOST").unwrap_or_default();
+    let more = from_env.split([' ', ',']).filter(|name| !name.is_empty()).map(str::to_owned);
+    let names: Vec<String> = names.iter().cloned().chain(more).collect();
+    let public = match (public, std::env::var("PVR_AGENT_PUBLIC_URL").ok().filter(|url| !url.is_empty())) {
+        (None, Some(url)) => {
+            let parsed = PublicUrl::parse(&url).map_err(|error| anyhow!("{error}"));
+            Some(parsed.context("PVR_AGENT_PUBLIC_URL cannot be used")?)
+        }
+        (public, _) => public,
+    };
+    Ok(Hosts::new(&names, public))
+}

@@ -1,0 +1,202 @@
+//! An object on its way in.
+//!
+//! What comes from a client is pushed, piece by piece; the control socket pulls what it sends. Between the two is a thread and a
+//! channel of two pieces: a client that is faster than the daemon waits, and nothing is kept but these.
+
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use super::DeviceError;
+use crate::pvctrl::{Control, ControlError};
+use crate::state::ObjectId;
+use crate::store::{Sealed, Writer};
+
+/// Pieces that wait for the daemon.
+const AHEAD: usize = 2;
+
+/// Uploads that may wait for another one of the same object. Each keeps a thread of the endpoint's pool, and has to leave some
+/// for the one that it waits for.
+const WAITING: usize = 3;
+
+/// Stack of the thread that sends.
+const STACK: usize = 256 * 1024;
+
+/// One upload of an object at a time: the daemon writes each into the same file, and the end of one that broke off removes it.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    state: Mutex<Gated>,
+    passed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Gated {
+    sending: HashSet<ObjectId>,
+    waiting: usize,
+}
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, Gated> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers an upload. True: it has to [wait](Self::wait).
+    fn enter(&self, id: ObjectId) -> Result<bool, DeviceError> {
+        let mut state = self.lock();
+        if state.sending.insert(id) {
+            return Ok(false);
+        }
+        if state.waiting == WAITING {
+            return Err(DeviceError::Busy(format!("object {id} is being uploaded by others")));
+        }
+        state.waiting += 1;
+        Ok(true)
+    }
+
+    fn wait(&self, id: ObjectId) {
+        let taken = |state: &mut Gated| !state.sending.insert(id);
+        let state = self.passed.wait_while(self.lock(), taken);
+        state.unwrap_or_else(PoisonError::into_inner).waiting -= 1;
+    }
+
+    fn leave(&self, id: ObjectId) {
+        self.lock().sending.remove(&id);
+        self.passed.notify_all();
+    }
+}
+
+/// An object that is being taken in. Dropped before it is finished, nothing of it stays.
+#[derive(Debug)]
+pub struct Upload(Way);
+
+#[derive(Debug)]
+enum Way {
+    Stored(Writer),
+    Socket { id: ObjectId, pieces: Option<SyncSender<Vec<u8>>>, sending: JoinHandle<Result<(), ControlError>> },
+}
+
+/// An object that has come whole.
+#[derive(Debug)]
+pub struct Received(Whole);
+
+#[derive(Debug)]
+enum Whole {
+    Sealed(Sealed),
+    Daemon(ObjectId),
+}
+
+impl Upload {
+    pub(super) fn stored(writer: Writer) -> Self {
+        Self(Way::Stored(writer))
+    }
+
+    /// Through to the control socket.
+    pub(super) fn through(control: Control, gate: &Arc<Gate>, id: ObjectId, size: u64) -> Result<Self, DeviceError> {
+        let (waits, gate) = (gate.enter(id)?, Arc::clone(gate));
+        let entered = Arc::clone(&gate);
+        let (pieces, coming) = sync_channel(AHEAD);
+        let thread = std::thread::Builder::new().name("pvr-agent-upload".to_owned()).stack_size(STACK);
+        let sending = thread.spawn(move || {
+            let mut pieces = Pieces { coming, piece: Vec::new(), at: 0, left: size };
+            if waits {
+                gate.wait(id);
+            }
+            let sent = control.put_object(&id, size, &mut pieces);
+            gate.leave(id);
+            sent
+        });
+        let sending = sending.map_err(|error| {
+            if waits {
+                entered.lock().waiting -= 1;
+            } else {
+                entered.leave(id);
+            }
+            DeviceError::failed(error)
+        })?;
+        Ok(Self(Way::Socket { id, pieces: Some(pieces), sending }))
+    }
+
+    /// Takes more bytes in.
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), DeviceError> {
+        match &mut self.0 {
+            Way::Stored(writer) => Ok(writer.write_all(bytes)?),
+            Way::Socket { pieces, .. } => {
+                // Whoever takes no more has a reason, which the end of it tells.
+                if pieces.as_ref().is_some_and(|pieces| pieces.send(bytes.to_vec()).is_err()) {
+                    *pieces = None;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives it up, and waits until nothing of it is left: where a process ends after one request, nobody else would.
+    pub fn abandon(self) {
+        if let Way::Socket { pieces, sending, .. } = self.0 {
+            drop(pieces);
+            // How that ended is what the caller knows already.
+            let _ = sending.join();
+        }
+    }
+
+    /// Checks that all of it came.
+    pub(super) fn finish(self) -> Result<Received, DeviceError> {
+        match self.0 {
+            Way::Stored(writer) => Ok(Received(Whole::Sealed(writer.finish()?))),
+            Way::Socket { id, pieces, sending } => {
+                drop(pieces);
+                let sent = sending.join().map_err(|_| DeviceError::failed("the thread of an upload ended early"))?;
+                match sent {
+                    Err(ControlError::Source(cause)) => Err(DeviceError::WrongSize(cause.to_string())),
+                    sent => Ok(sent.map(|()| Received(Whole::Daemon(id)))?),
+                }
+            }
+        }
+    }
+}
+
+impl Received {
+    pub(super) fn sealed(self) -> Option<Sealed> {
+        match self.0 {
+            Whole::Sealed(sealed) => Some(sealed),
+            Whole::Daemon(_) => None,
+        }
+    }
+
+    pub(super) fn stored_by_the_daemon(&self) -> Option<ObjectId> {
+        match &self.0 {
+            Whole::Sealed(_) => None,
+            Whole::Daemon(id) => Some(*id),
+        }
+    }
+}
+
+/// What has been pushed, to be pulled.
+struct Pieces {
+    coming: Receiver<Vec<u8>>,
+    piece: Vec<u8>,
+    at: usize,
+    left: u64,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.piece.len() {
+            match self.coming.recv() {
+                Ok(piece) => (self.piece, self.at) = (piece, 0),
+                Err(_) if self.left == 0 => return Ok(0),
+                Err(_) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the body ended early")),
+            }
+        }
+        let rest = self.piece.get(self.at..).unwrap_or_default();
+        let got = rest.len().min(out.len());
+        if let (Some(out), Some(rest)) = (out.get_mut(..got), rest.get(..got)) {
+            out.copy_from_slice(rest);
+        }
+        self.at += got;
+        self.left = self.left.saturating_sub(got as u64);
+        Ok(got)
+    }
+}
