@@ -11,6 +11,7 @@
 //! | [`state`] | the state JSON: parser, canonical form, merge patch, part selection, path rules |
 //! | [`store`] | content-addressed objects on disk: write, verify, link, sweep, lock |
 //! | [`net`] | the one HTTP/1.1 client |
+//! | [`dm`] | dm-verity: hash trees over volumes, made and checked |
 //! | [`trails`] | revisions on disk: names, layout, install, progress, boot links, fsck, gc |
 //! | [`remote`] | client side of the pvr REST protocol |
 //! | [`repo`] | the working copy (`.pvr`): add, status, commit, checkout, get, post |
@@ -21,6 +22,7 @@
 
 pub mod cli;
 pub mod device;
+pub mod dm;
 pub mod endpoint;
 pub mod net;
 pub mod remote;

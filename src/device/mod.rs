@@ -17,6 +17,8 @@ use std::time::{Duration, Instant, SystemTime};
 pub use error::DeviceError;
 pub use post::{Post, Posted};
 
+pub use crate::trails::{Checks, Verity};
+
 use crate::state::{Entry, ObjectId, Revision, Value};
 use crate::store::{Sealed, Space, Stage, Writer};
 use crate::trails::{RevisionName, StepInfo, Storage, would_collect};

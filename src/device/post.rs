@@ -3,7 +3,7 @@
 use super::{Device, DeviceError, Runner};
 use crate::state::clock;
 use crate::state::{ObjectId, Revision, State};
-use crate::trails::{Install, Progress, RevisionName, install};
+use crate::trails::{Checks, Install, Progress, RevisionName, install_with};
 
 /// How many names are tried for a revision that may have any.
 const TRIES: u32 = 100;
@@ -19,6 +19,8 @@ pub struct Post {
     pub text: String,
     /// What its author says of it.
     pub commit_msg: Option<String>,
+    /// What it has to pass.
+    pub checks: Checks,
 }
 
 /// A revision that was installed, or was there already.
@@ -40,14 +42,14 @@ impl Device {
     /// Installs a revision: whole, durable, and only if all its objects are here. Stand-alone it is then the
     /// current one. The same state under the same name again is no change and no error.
     pub fn post(&self, post: Post) -> Result<Posted, DeviceError> {
-        let Post { rev, state, text, commit_msg } = post;
+        let Post { rev, state, text, commit_msg, checks } = post;
         let sha = state.sha().map_err(DeviceError::failed)?;
         let rev = match rev {
             Some(rev) => {
-                self.install(&rev, &state, commit_msg.as_deref())?;
+                self.install(&rev, &state, commit_msg.as_deref(), checks)?;
                 rev
             }
-            None => self.install_anywhere(&sha, &state, commit_msg.as_deref())?,
+            None => self.install_anywhere(&sha, &state, commit_msg.as_deref(), checks)?,
         };
         let name = RevisionName::from(rev.clone());
         let progress = self.storage.progress(&name)?.unwrap_or_else(Progress::new).to_bytes();
@@ -60,15 +62,27 @@ impl Device {
         })
     }
 
-    fn install(&self, rev: &Revision, state: &State, commit_msg: Option<&str>) -> Result<(), DeviceError> {
+    fn install(
+        &self,
+        rev: &Revision,
+        state: &State,
+        commit_msg: Option<&str>,
+        checks: Checks,
+    ) -> Result<(), DeviceError> {
         let make_current = self.runner == Runner::Nobody;
-        install(&self.storage, Install { rev, state, commit_msg, make_current })?;
+        install_with(&self.storage, Install { rev, state, commit_msg, make_current }, checks)?;
         Ok(())
     }
 
     /// Under `locals/pvr-<unix time>-<first 8 digits of the state's sha256>`. Should another state have got that
     /// name in the same second, a number follows.
-    fn install_anywhere(&self, sha: &ObjectId, state: &State, msg: Option<&str>) -> Result<Revision, DeviceError> {
+    fn install_anywhere(
+        &self,
+        sha: &ObjectId,
+        state: &State,
+        msg: Option<&str>,
+        checks: Checks,
+    ) -> Result<Revision, DeviceError> {
         let now = clock::seconds(clock::now());
         let base = format!("pvr-{now}-{}", &sha.to_string()[..8]);
         let mut taken = None;
@@ -81,7 +95,7 @@ impl Device {
                 taken = Some(rev);
                 continue;
             }
-            match self.install(&rev, state, msg) {
+            match self.install(&rev, state, msg, checks) {
                 Err(DeviceError::Exists(_) | DeviceError::Running(_) | DeviceError::Damaged(_)) => taken = Some(rev),
                 Err(error) => return Err(error),
                 Ok(()) => return Ok(rev),

@@ -7,6 +7,7 @@ use super::{Repo, Source};
 use crate::remote::{Observer, Post, PostRev, Posted, Remote, RemoteError, Resend, copied};
 use crate::state::parse::parse_strict;
 use crate::state::{JsonLimits, Object, ObjectId, Revision, State, StatePath, Value};
+use crate::trails::Verity;
 
 /// How to post.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct PostOptions {
     pub commit_msg: Option<String>,
     /// A number or `locals/<name>`; -1 leaves it to the endpoint, 0 says nothing.
     pub rev: String,
+    /// Whether the endpoint is to check the volumes of dm-verity before it takes the state.
+    pub verity: Verity,
     /// What to do about objects that the endpoint has.
     pub resend: Resend,
 }
@@ -33,7 +36,10 @@ impl Repo {
         synched: &mut dyn FnMut(bool),
     ) -> Result<Posted, RepoError> {
         let state = self.pristine()?.ok_or_else(|| RepoError::NotARepo(self.root.clone()))?;
-        let envelope = options.envelope.as_deref().map(envelope).transpose()?.unwrap_or_default();
+        let mut envelope = options.envelope.as_deref().map(envelope).transpose()?.unwrap_or_default();
+        if options.verity == Verity::Trust {
+            envelope.insert("verity-check".to_owned(), Value::Bool(false));
+        }
         let rev = PostRev::parse(&options.rev);
         if let PostRev::Named(name) = &rev {
             Revision::parse(name)?;
