@@ -1,7 +1,7 @@
 //! `src.json` of an app: what it was made of (`app.md` §2).
 //!
 //! Indented by one blank, all lines but the first by one more; the members that today's tools know in their order, others
-//! behind them.
+//! behind them. Those that they know are left out where they are empty, others stay as they are.
 
 use crate::state::canonical::CanonicalError;
 use crate::state::pretty::{Style, pretty};
@@ -57,6 +57,9 @@ pub(super) fn text(members: &Object) -> Result<String, CanonicalError> {
     let mut out = String::from("{");
     for name in known.iter().copied().chain(others) {
         let Some(value) = members.get(name) else { continue };
+        if is_left_out(value) && name != "#spec" && known.contains(&name) {
+            continue;
+        }
         if out.len() > 1 {
             out.push(',');
         }
@@ -66,6 +69,17 @@ pub(super) fn text(members: &Object) -> Result<String, CanonicalError> {
     }
     out.push_str("\n }");
     Ok(out)
+}
+
+/// Members that today's tools know are not written where they hold nothing.
+fn is_left_out(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    }
 }
 
 #[cfg(test)]
@@ -80,13 +94,14 @@ mod tests {
 
     #[test]
     fn as_today_and_with_what_today_loses() {
-        let mut members = object(r##"{"zzz":{"a":[1]},"persistence":{},"args":{"X":"<"},"#spec":"s","template":"t"}"##);
+        let mut members =
+            object(r##"{"zzz":{"a":[1]},"yyy":{},"persistence":{},"args":{"X":"<"},"#spec":"s","template":"t"}"##);
         enable(&mut members, "root").unwrap();
         enable(&mut members, "data").unwrap();
         assert_eq!(
             text(&members).unwrap(),
             "{\n  \"#spec\": \"s\",\n  \"template\": \"t\",\n  \"args\": {\n   \"X\": \"\\u003c\"\n  },\n  \
-             \"dm_enabled\": {\n   \"data\": true,\n   \"root\": true\n  },\n  \"persistence\": {},\n  \
+             \"dm_enabled\": {\n   \"data\": true,\n   \"root\": true\n  },\n  \"yyy\": {},\n  \
              \"zzz\": {\n   \"a\": [\n    1\n   ]\n  }\n }"
         );
         assert!(enable(&mut object(r#"{"dm_enabled":[]}"#), "root").is_err());
