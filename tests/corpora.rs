@@ -6,9 +6,11 @@ use std::path::Path;
 
 #[path = "../fuzz/checks/state.rs"]
 mod state;
+#[path = "../fuzz/checks/verity.rs"]
+mod verity;
 
 /// Every check; the folders of `fuzz` are held against this list.
-const CHECKS: &[(&str, fn(&[u8]))] = &[("state", state::run)];
+const CHECKS: &[(&str, fn(&[u8]))] = &[("state", state::run), ("verity", verity::run)];
 
 /// At how many places each input is cut off.
 const CUTS: usize = 16;

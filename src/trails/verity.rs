@@ -29,7 +29,7 @@ pub(super) fn check_volumes(store: &ObjectStore, state: &State, verity: Verity) 
     let mut findings = Vec::new();
     let mut seen = BTreeSet::new();
     for (key, entry) in state.entries().filter(|_| verity == Verity::Check) {
-        let Some((container, _)) = manifest_of(key) else { continue };
+        let Some((container, _)) = manifest_of(key).filter(|(container, _)| is_container(container)) else { continue };
         match volume(store, state, container, key, entry, &mut seen) {
             Ok(()) => {}
             Err(Wrong::Volume(why)) => findings.push(Finding { key: key.as_str().to_owned(), why }),
@@ -37,6 +37,11 @@ pub(super) fn check_volumes(store: &ObjectStore, state: &State, verity: Verity) 
         }
     }
     if findings.is_empty() { Ok(()) } else { Err(InstallError::Verity(findings)) }
+}
+
+/// Whether a folder is one that a device mounts volumes of. Below others, anything may be called `_dm`.
+fn is_container(folder: &str) -> bool {
+    !folder.contains('/') && !matches!(folder, "_config" | "_sigs")
 }
 
 /// Whose fault it is.
