@@ -43,5 +43,5 @@ impl Around for Drawn {
 fn volumes_are_as_recorded() {
     let mut drawn = Drawn(0);
     recorded::replay_with("e-dm", |_| Vec::new(), &mut drawn);
-    assert_eq!(drawn.0, 11, "steps that draw");
+    assert_eq!(drawn.0, 10, "steps that draw");
 }

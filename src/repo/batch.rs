@@ -87,7 +87,7 @@ impl<'a> Batch<'a> {
         bytes: &[u8],
         mode: u32,
     ) -> Result<(), RepoError> {
-        let was = was.map(|bytes| crate::store::hash(bytes)).transpose().on("read", &self.folder)?;
+        let was = was.map(crate::store::hash).transpose().on("read", &self.folder)?;
         let (mut file, path) = self.open(target, was, mode)?;
         file.write_all(bytes).on("write", &path)
     }
