@@ -21,6 +21,9 @@ mod program;
 
 const RUNS: usize = 5;
 
+/// Of what two things took.
+type Ratio = fn(f64, f64) -> f64;
+
 /// What one turn took, in seconds.
 struct Turn {
     format: f64,
@@ -51,20 +54,19 @@ fn main() -> io::Result<()> {
     println!("| MB/s | here | beside it | | ratio (lowest to highest of the runs) | aim |");
     println!("|---|---|---|---|---|---|");
     let speed = |of: fn(&Turn) -> f64| place.bytes as f64 / 1e6 / median(turns.iter().map(of).collect());
-    let row =
-        |what: &str, beside: &str, one: fn(&Turn) -> f64, other: fn(&Turn) -> f64, ratio: fn(f64, f64) -> f64, aim| {
-            let mut ratios: Vec<f64> = turns.iter().map(|turn| ratio(one(turn), other(turn))).collect();
-            ratios.sort_by(f64::total_cmp);
-            let (lowest, highest) = (ratios[0], ratios[RUNS - 1]);
-            println!(
-                "| {what} | {:.0} | {beside} | {:.0} | **{:.2}** ({lowest:.2} to {highest:.2}) | {aim} |",
-                speed(one),
-                speed(other),
-                median(ratios)
-            );
-        };
-    let (faster, time): (fn(f64, f64) -> f64, fn(f64, f64) -> f64) =
-        (|one, other| other / one, |one, other| one / other);
+    let row = |what: &str, beside: &str, one: fn(&Turn) -> f64, other: fn(&Turn) -> f64, ratio: Ratio, aim| {
+        let mut ratios: Vec<f64> = turns.iter().map(|turn| ratio(one(turn), other(turn))).collect();
+        ratios.sort_by(f64::total_cmp);
+        let (lowest, highest) = (ratios[0], ratios[RUNS - 1]);
+        println!(
+            "| {what} | {:.0} | {beside} | {:.0} | **{:.2}** ({lowest:.2} to {highest:.2}) | {aim} |",
+            speed(one),
+            speed(other),
+            median(ratios)
+        );
+    };
+    let faster: Ratio = |one, other| other / one;
+    let time: Ratio = |one, other| one / other;
     let plain = format!("plain sha256 on {cores} cores, as time");
     row("dm-convert", "veritysetup format", |turn| turn.format, |turn| turn.their_format, faster, "at least 1.5");
     row("dm-convert", &plain, |turn| turn.format, |turn| turn.plain, time, "at most 1.25");

@@ -9,8 +9,11 @@ mod state;
 #[path = "../fuzz/checks/verity.rs"]
 mod verity;
 
+/// A name, and what takes an input.
+type Check = (&'static str, fn(&[u8]));
+
 /// Every check; the folders of `fuzz` are held against this list.
-const CHECKS: &[(&str, fn(&[u8]))] = &[("state", state::run), ("verity", verity::run)];
+const CHECKS: &[Check] = &[("state", state::run), ("verity", verity::run)];
 
 /// At how many places each input is cut off.
 const CUTS: usize = 16;
