@@ -177,6 +177,8 @@ fn a_conversion_that_failed_left_half_of_it() {
         (|_| (), &["--salt=zz", "app/root.squashfs"], 2, "salt"),
         (|_| (), &["--uuid=1", "app/root.squashfs"], 2, "uuid"),
         (|_| (), &["--hash=md5", "app/root.squashfs"], 2, "md5"),
+        (|_| (), &["--format=0", "--salt=-", "app/root.squashfs"], 4, "hash type"),
+        (|_| (), &["--format=2", "app/root.squashfs"], 2, "hash type"),
         (|_| (), &["--data-block-size=1000", "app/root.squashfs"], 2, "1000"),
         (|_| (), &["--hash-block-size=x", "app/root.squashfs"], 2, "block size"),
         (|home| home.write("r/app/root.squashfs", [1; 4095]), &["app/root.squashfs"], 4, "4095 bytes"),

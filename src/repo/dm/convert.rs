@@ -4,7 +4,7 @@ use std::io::Seek;
 use std::path::{Path, PathBuf};
 
 use super::{Earlier, Making, Volume, absolute, files, run_json, src_json};
-use crate::dm::{Built, Head, Manifest, Salt, Uuid, build, manifest_path};
+use crate::dm::{Built, HashType, Head, Manifest, ManifestError, Salt, Uuid, build, manifest_path};
 use crate::repo::Repo;
 use crate::repo::batch::{Batch, Target};
 use crate::repo::error::{Context, RepoError};
@@ -116,6 +116,9 @@ impl Repo {
             params: superblock.map(|superblock| superblock.params),
         };
         let (params, uuid) = making.of(earlier, || hash_file(&data_path), &data_path)?;
+        if params.hash_type == HashType::ChromeOs && params.salt.as_bytes().is_empty() {
+            return Err(files::wrong(&data_path, ManifestError::HashType.into()));
+        }
         let bytes = data.metadata().on("look at", &data_path)?.len();
         let (out, out_path) = batch.file(Target::Key(job.hash.clone()), files::mode(&hash_path, 0o600))?;
         let Built { root, uncovered, .. } = build(&mut data, bytes, &params, Head::Superblock(uuid), &out)
@@ -148,10 +151,10 @@ fn free(hash: &Path) -> Result<(), RepoError> {
 
 /// The members of a manifest that say which files it is of.
 pub(super) fn devices(path: &Path, members: &Object) -> Result<(StatePath, StatePath), RepoError> {
-    let wrong = |error: crate::dm::ManifestError| files::wrong(path, error.into());
+    let wrong = |error: ManifestError| files::wrong(path, error.into());
     let data = manifest_path(members, "data_device").map_err(wrong)?;
     let hash = manifest_path(members, "hash_device").map_err(wrong)?;
-    if data == hash { Err(wrong(crate::dm::ManifestError::OneFile)) } else { Ok((data, hash)) }
+    if data == hash { Err(wrong(ManifestError::OneFile)) } else { Ok((data, hash)) }
 }
 
 /// `.pvr/new`, on its way to its successor.
