@@ -12,6 +12,9 @@ mod verity;
 /// A name, and what takes an input.
 type Check = (&'static str, fn(&[u8]));
 
+/// A name, and what panics at a finding.
+type Check = (&'static str, fn(&[u8]));
+
 /// Every check; the folders of `fuzz` are held against this list.
 const CHECKS: &[Check] = &[("state", state::run), ("verity", verity::run)];
 
