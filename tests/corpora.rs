@@ -9,9 +9,6 @@ mod state;
 #[path = "../fuzz/checks/verity.rs"]
 mod verity;
 
-/// A name, and what takes an input.
-type Check = (&'static str, fn(&[u8]));
-
 /// A name, and what panics at a finding.
 type Check = (&'static str, fn(&[u8]));
 
