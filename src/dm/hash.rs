@@ -84,6 +84,15 @@ impl BlockHasher {
         }
     }
 
+    /// Bytes of a digest.
+    pub(super) fn size(&self) -> usize {
+        match self.begun {
+            Begun::Sha1(_) => Algorithm::Sha1.size(),
+            Begun::Sha256(_) => Algorithm::Sha256.size(),
+            Begun::Sha512(_) => Algorithm::Sha512.size(),
+        }
+    }
+
     /// The digest of one block.
     pub(super) fn digest(&self, block: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();

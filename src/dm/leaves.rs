@@ -17,8 +17,8 @@ use super::hash::BlockHasher;
 const PIECE: usize = 256 << 10;
 /// How many workers at most; more would wait for the disk.
 const WORKERS: usize = 8;
-/// How many pieces a worker may be ahead of one that has been held up.
-const AHEAD: u64 = 32;
+/// How many bytes of digests may wait for a worker that has been held up: on a busy machine, that is for many pieces.
+const WAITING: usize = 1 << 20;
 
 /// Takes digests, side by side; the first of them is that of the block with this number. An error ends the reading.
 pub(super) type Each<'a> = dyn FnMut(u64, &[u8]) -> Result<(), DmError> + Send + 'a;
@@ -27,6 +27,8 @@ struct Work<'a> {
     hasher: &'a BlockHasher,
     block: usize,
     per_piece: u64,
+    /// How many pieces a worker may be ahead.
+    ahead: u64,
     source: Mutex<Source<'a>>,
     sink: Mutex<Sink<'a>>,
     turn: Condvar,
@@ -57,11 +59,13 @@ pub(super) fn leaves<'a>(
     each: &'a mut Each<'a>,
 ) -> Result<(), DmError> {
     let per_piece = (PIECE / block) as u64;
+    let ahead = (WAITING / (PIECE / block * hasher.size())).max(2);
     let cores = thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS) as u64;
     let work = Work {
         hasher,
         block,
         per_piece,
+        ahead: ahead as u64,
         source: Mutex::new(Source { data, piece: 0, left: blocks }),
         sink: Mutex::new(Sink { each, due: 0, waiting: BTreeMap::new(), failed: None }),
         turn: Condvar::new(),
@@ -124,7 +128,7 @@ impl<'a> Work<'a> {
     /// Whether there is any use in going on.
     fn hand_in(&self, number: u64, digests: Vec<u8>) -> bool {
         let mut sink = self.sink();
-        while number >= sink.due + AHEAD && sink.failed.is_none() {
+        while number >= sink.due + self.ahead && sink.failed.is_none() {
             sink = self.turn.wait(sink).unwrap_or_else(PoisonError::into_inner);
         }
         if sink.failed.is_some() {
