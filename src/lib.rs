@@ -12,6 +12,7 @@
 //! | [`store`] | content-addressed objects on disk: write, verify, link, sweep, lock |
 //! | [`net`] | the one HTTP/1.1 client |
 //! | [`pvctrl`] | typed calls of Pantavisor's control socket |
+//! | [`dm`] | dm-verity: hash trees over volumes, made and checked |
 //! | [`trails`] | revisions on disk: names, layout, install, progress, boot links, fsck, gc |
 //! | [`remote`] | client side of the pvr REST protocol |
 //! | [`repo`] | the working copy (`.pvr`): add, status, commit, checkout, get, post |
@@ -23,6 +24,7 @@
 
 pub mod cli;
 pub mod device;
+pub mod dm;
 pub mod endpoint;
 pub mod net;
 pub mod pvctrl;

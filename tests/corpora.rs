@@ -10,12 +10,15 @@ mod control;
 mod pvtx;
 #[path = "../fuzz/checks/state.rs"]
 mod state;
+#[path = "../fuzz/checks/verity.rs"]
+mod verity;
 
 /// A name, and what panics at a finding.
 type Check = (&'static str, fn(&[u8]));
 
 /// Every check; the folders of `fuzz` are held against this list.
-const CHECKS: &[Check] = &[("control", control::run), ("pvtx", pvtx::run), ("state", state::run)];
+const CHECKS: &[Check] =
+    &[("control", control::run), ("pvtx", pvtx::run), ("state", state::run), ("verity", verity::run)];
 
 /// At how many places each input is cut off.
 const CUTS: usize = 16;

@@ -1,7 +1,7 @@
 //! What a device can answer besides yes.
 
 use crate::pvctrl::ControlError;
-use crate::state::{ObjectId, Revision, StatePath};
+use crate::state::{Finding, ObjectId, Revision, StatePath};
 use crate::store::StoreError;
 use crate::trails::{InstallError, TrailsError};
 
@@ -22,6 +22,9 @@ pub enum DeviceError {
     /// A state needs these.
     #[error("{} objects are missing", .0.len())]
     Missing(Vec<(StatePath, ObjectId)>),
+    /// Volumes of a state are not what their manifests say.
+    #[error("{} dm-verity volumes are not what their manifests say", .0.len())]
+    Verity(Vec<Finding>),
     /// The name is taken by a revision that has been run, with another state.
     #[error("revision {0} exists and has been run")]
     Exists(Revision),
@@ -128,6 +131,7 @@ impl From<InstallError> for DeviceError {
     fn from(error: InstallError) -> Self {
         match error {
             InstallError::Missing(list) => Self::Missing(list),
+            InstallError::Verity(findings) => Self::Verity(findings),
             InstallError::Exists { rev } => Self::Exists(rev),
             InstallError::Running { rev } => Self::Running(rev),
             InstallError::Damaged { rev } => Self::Damaged(rev),

@@ -26,6 +26,8 @@ pub use rollback::Rollback;
 pub use socket::Socketed;
 pub use upload::{Received, Upload};
 
+pub use crate::trails::{Checks, Verity};
+
 use crate::pvctrl::{self, ObjectBody};
 use crate::state::{ObjectId, Value};
 use crate::store::Space;

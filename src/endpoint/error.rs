@@ -209,6 +209,13 @@ impl From<DeviceError> for ApiError {
                 .hint("upload those under missing and post again")
                 .detail("missing", missing.collect())
             }
+            E::Verity(findings) => {
+                let list = serde_json::to_value(&findings).unwrap_or_default();
+                let message = "dm-verity volumes of the state are not what their manifests say";
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-verity", message)
+                    .hint("nothing was changed; findings names every manifest and why. pvr dm-apply makes the trees again")
+                    .detail("findings", list)
+            }
             E::Exists(name) => Self::new(
                 StatusCode::CONFLICT,
                 "revision-exists",

@@ -10,7 +10,7 @@ use super::error::ApiError;
 use super::objects::bad_json;
 use super::reply::{self, Reply};
 use super::route::RevText;
-use crate::device::{OnPost, Post, Posted, Step};
+use crate::device::{Checks, OnPost, Post, Posted, Step, Verity};
 use crate::state::{Finding, JsonLimits, Object, Revision, Spec, State, Value, parse::parse_strict};
 
 /// What `.pvrremote` calls the state in a post; and what today's client calls it where that says nothing.
@@ -117,7 +117,7 @@ impl Endpoint {
     /// `PUT json`: the same without an envelope; the client wants the state back.
     pub(super) async fn put_state(&self, body: &mut BodyReader) -> Result<Reply, ApiError> {
         let around = Around { bytes: 0, levels: 0 };
-        let posted = self.install(body, around, |value| Ok((None, None, None, value))).await?;
+        let posted = self.install(body, around, |value| Ok((None, None, None, Checks::default(), value))).await?;
         Ok(reply::json_text(StatusCode::OK, posted.state_text))
     }
 
@@ -139,7 +139,7 @@ impl Endpoint {
         let turn = self.posting().acquire_owned().await.map_err(ApiError::internal)?;
         let values = JsonLimits { bytes: cap, depth: limits.json_depth }.values();
         let parse = move || -> Result<Post, ApiError> {
-            let (rev, commit_msg, on_post, state) = open(parse_strict(&held.bytes, &json).map_err(bad_json)?)?;
+            let (rev, commit_msg, on_post, checks, state) = open(parse_strict(&held.bytes, &json).map_err(bad_json)?)?;
             drop(held);
             // What is around a state has a share of its own, which is not the state's: it is read again without.
             if state.count() > values {
@@ -152,7 +152,7 @@ impl Endpoint {
                 let message = format!("the state has more than {cap} bytes");
                 return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "state-too-large", message));
             }
-            Ok(Post { rev, state, text, commit_msg, on_post })
+            Ok(Post { rev, state, text, commit_msg, on_post, checks })
         };
         let device = self.shared_device();
         let work = self.disk().work(move || {
@@ -170,13 +170,14 @@ struct Around {
     levels: usize,
 }
 
-type Opened = Result<(Option<Revision>, Option<String>, Option<OnPost>, Value), ApiError>;
+type Opened = Result<(Option<Revision>, Option<String>, Option<OnPost>, Checks, Value), ApiError>;
 
 fn bad_state(why: impl Into<String>) -> ApiError {
     ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-state", why).hint("nothing was changed")
 }
 
-/// `{"commit-msg":"…"?, "on-post":"…"?, "rev":-1, "state":{…}, …}`; members that a client adds of its own accord are ignored.
+/// `{"commit-msg":"…"?, "on-post":"…"?, "rev":-1, "state":{…}, "verity-check":false?, …}`; members that a client adds of its
+/// own accord are ignored.
 fn envelope(value: Value) -> Opened {
     let Value::Object(mut members) = value else {
         return Err(bad_state(format!("a post is a JSON object, not {}", value.kind())));
@@ -190,6 +191,13 @@ fn envelope(value: Value) -> Opened {
             return Err(finding("commit-msg", why));
         }
     };
+    let verity = match members.remove("verity-check") {
+        None | Some(Value::Null | Value::Bool(true)) => Verity::Check,
+        Some(Value::Bool(false)) => Verity::Trust,
+        Some(other) => {
+            return Err(finding("verity-check", format!("it has to be true or false, not {}", other.kind())));
+        }
+    };
     let state = STATE_KEYS.iter().find_map(|key| members.remove(*key));
     let state = state.ok_or_else(|| finding("state", "it is missing".to_owned()))?;
     let on_post = match members.remove("on-post") {
@@ -197,7 +205,7 @@ fn envelope(value: Value) -> Opened {
         Some(Value::String(word)) if OnPost::parse(&word).is_some() => OnPost::parse(&word),
         Some(_) => return Err(finding("on-post", "it has to be run, run-commit or install".to_owned())),
     };
-    Ok((rev, commit_msg, on_post, state))
+    Ok((rev, commit_msg, on_post, Checks { verity }, state))
 }
 
 fn finding(key: &str, why: String) -> ApiError {
@@ -262,6 +270,8 @@ mod tests {
             (r#"{"state":{},"rev":null}"#, Err(422)),
             (r#"{"state":{},"rev":["locals/x"]}"#, Err(422)),
             (r#"{"state":{},"commit-msg":1}"#, Err(422)),
+            (r#"{"state":{},"verity-check":false}"#, Ok(None)),
+            (r#"{"state":{},"verity-check":0}"#, Err(422)),
             (r#"{"rev":-1}"#, Err(422)),
             ("[]", Err(422)),
             ("1", Err(422)),

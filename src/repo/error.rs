@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::reference::ReferenceError;
+use crate::dm::DmError;
 use crate::net::UrlError;
 use crate::pvctrl::ControlError;
 use crate::remote::RemoteError;
@@ -192,6 +193,31 @@ pub enum RepoError {
         pool: PathBuf,
         /// The folder.
         target: PathBuf,
+    },
+    /// A file was changed while its successor was made.
+    #[error("{} was changed meanwhile, and nothing was done\nrepeat the command", shown(.0))]
+    ChangedMeanwhile(PathBuf),
+    /// Something else stands where a file has to be.
+    #[error("{} is not a regular file", shown(.0))]
+    NotAFile(PathBuf),
+    /// A volume has no tree, or not one that could be made.
+    #[error("{}: {source}", shown(.path))]
+    Dm {
+        /// The volume, or its manifest.
+        path: PathBuf,
+        /// Why.
+        source: Box<DmError>,
+    },
+    /// Nothing tracked is a volume of this name.
+    #[error("there is no dm-verity volume {} here\npvr dm-verify without a name checks all that are tracked", escape(.0))]
+    NoVolume(String),
+    /// A file of a container is not what a conversion could change. Nothing was changed.
+    #[error("{} cannot be changed: {why}", shown(.path))]
+    Container {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; escaped.
+        why: String,
     },
     /// The files of a state could not be laid out.
     #[error(transparent)]

@@ -3,6 +3,7 @@
 //! ```text
 //! .pvr/lock         flock: exclusive by whoever changes the repository
 //! .pvr/tmp/<random> files in the making; whoever holds the lock removes what an earlier process left there
+//! .pvr/batch/       files that take their places together: batch.rs
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::batch;
 use super::error::{Context, RepoError};
 
 /// Whoever holds this may change the repository.
@@ -52,7 +54,10 @@ impl Lock {
             _ => {}
         }
         DirBuilder::new().mode(0o700).create(&tmp).on("create", &tmp)?;
-        Ok(Self { _file: file, tmp })
+        let lock = Self { _file: file, tmp };
+        // What a process that died had made up its mind to do.
+        batch::finish(pvr, &lock)?;
+        Ok(lock)
     }
 
     /// A name of its own for a file in the making, on the same file system as the repository.

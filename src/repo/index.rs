@@ -42,13 +42,17 @@ impl Index {
     }
 
     pub(super) fn write(&self, pvr: &Path, lock: &Lock) -> Result<(), RepoError> {
+        lock.replace(&pvr.join("new"), self.text()?.as_bytes(), 0o644)
+    }
+
+    /// The file.
+    pub(super) fn text(&self) -> Result<String, RepoError> {
         let members = self.0.iter().map(|(key, added)| {
             let mut entry = Object::new();
             entry.insert("ForceObject".to_owned(), Value::Bool(added.force_object));
             entry.insert("Sha".to_owned(), added.sha.as_str().into());
             (key.as_str().to_owned(), Value::Object(entry))
         });
-        let text = to_canonical(&Value::Object(members.collect()))?;
-        lock.replace(&pvr.join("new"), text.as_bytes(), 0o644)
+        Ok(to_canonical(&Value::Object(members.collect()))?)
     }
 }

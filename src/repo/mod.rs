@@ -9,6 +9,7 @@
 //! .pvr/replaced    the committed state that a get or an import has replaced last, canonical
 //! .pvr/objects/    the pool, where the config names no other
 //! .pvr/lock, tmp/  see files.rs
+//! .pvr/batch/      see batch.rs
 //! <pool>/<sha256>  objects, with <pool>/.pvr-agent as working folder: crate::store
 //! ```
 //!
@@ -19,11 +20,13 @@
 
 mod add;
 mod archive;
+mod batch;
 mod checkout;
 mod clone;
 mod commit;
 mod config;
 mod deploy;
+mod dm;
 mod error;
 mod export;
 mod files;
@@ -56,6 +59,7 @@ pub use clone::{Step, clone};
 pub use commit::{Checkpoint, Committed};
 pub use config::Config;
 pub use deploy::{Deploy, DeployStep, Deployed, Overlay, Untracked};
+pub use dm::{Applied, Converted, Making, Verdict, Volume, VolumeInfo};
 pub use error::RepoError;
 pub(crate) use error::shown;
 pub use export::{Exported, Packing};
@@ -232,8 +236,10 @@ impl Repo {
 }
 
 /// Clears up after a deploy into `folder` that died, so that it is the old or the new one.
+/// The same for files that were to be replaced together.
 pub(crate) fn settle(folder: &Path) -> Result<(), RepoError> {
-    Ok(swap::settle(folder)?)
+    swap::settle(folder)?;
+    batch::settle(folder)
 }
 
 /// The current folder. A deploy may have replaced it under whoever stands in it: then it is the new one, which is entered.

@@ -10,7 +10,7 @@ use crate::remote::{Disk, Observer, Post, PostRev, Posted, Remote, RemoteError, 
 use crate::state::parse::parse_strict;
 use crate::state::{Entry, JsonLimits, Object, ObjectId, Revision, State, StatePath, Value};
 use crate::store::ObjectStore;
-use crate::trails::Restart;
+use crate::trails::{Restart, Verity};
 
 /// How to post.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct PostOptions {
     pub commit_msg: Option<String>,
     /// A number or `locals/<name>`; -1 leaves it to the endpoint, 0 says nothing.
     pub rev: String,
+    /// Whether the endpoint is to check the volumes of dm-verity before it takes the state.
+    pub verity: Verity,
     /// What to do about objects that the endpoint has.
     pub resend: Resend,
 }
@@ -228,7 +230,10 @@ fn sizes(
 
 /// What is posted; an error where the options make none.
 fn prepared<'a>(state: &'a State, options: &'a PostOptions) -> Result<Post<'a>, RepoError> {
-    let envelope = options.envelope.as_deref().map(envelope).transpose()?.unwrap_or_default();
+    let mut envelope = options.envelope.as_deref().map(envelope).transpose()?.unwrap_or_default();
+    if options.verity == Verity::Trust {
+        envelope.insert("verity-check".to_owned(), Value::Bool(false));
+    }
     let rev = PostRev::parse(&options.rev);
     if let PostRev::Named(name) = &rev {
         Revision::parse(name)?;

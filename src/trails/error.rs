@@ -1,7 +1,7 @@
 //! What can go wrong with revisions.
 
 use super::name::RevisionName;
-use crate::state::{ObjectId, Revision, StateError, StatePath};
+use crate::state::{Finding, ObjectId, Revision, StateError, StatePath, escape};
 use crate::store::{Shown, StoreError};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -77,6 +77,9 @@ pub enum InstallError {
         /// The name.
         rev: Revision,
     },
+    /// Volumes of the state are not what their manifests say; at least one.
+    #[error("{}", summary(.0))]
+    Verity(Vec<Finding>),
     /// A value of the state has no canonical form that could be stored.
     #[error(transparent)]
     Canonical(#[from] crate::state::canonical::CanonicalError),
@@ -103,6 +106,17 @@ impl From<StoreError> for InstallError {
     fn from(error: StoreError) -> Self {
         Self::Trails(error.into())
     }
+}
+
+fn summary(findings: &[Finding]) -> String {
+    let mut text = String::from("dm-verity volumes of the state are not what their manifests say:");
+    for finding in findings.iter().take(20) {
+        text.push_str(&format!("\n\"{}\": {}", escape(&finding.key), finding.why));
+    }
+    if findings.len() > 20 {
+        text.push_str(&format!("\nand {} more", findings.len() - 20));
+    }
+    text
 }
 
 fn first(missing: &[(StatePath, ObjectId)]) -> String {

@@ -13,6 +13,7 @@
 
 use super::build::{build, object_ids};
 use super::check::{is_damaged, is_whole};
+use super::checks::Checks;
 use super::error::{InstallError, TrailsError};
 use super::name::RevisionName;
 use super::place::{discard, place, undo};
@@ -81,7 +82,13 @@ pub fn missing(storage: &Storage, state: &State) -> Result<Vec<(StatePath, Objec
 
 /// Installs a state. Returns when it is durable. After an error everything is as it was.
 pub fn install(storage: &Storage, job: Install<'_>) -> Result<Installed, InstallError> {
+    install_with(storage, job, Checks::default())
+}
+
+/// The same with the checks that somebody wants.
+pub fn install_with(storage: &Storage, job: Install<'_>, checks: Checks) -> Result<Installed, InstallError> {
     let store = storage.store();
+    checks.pass(store, job.state)?;
     let _alone = store.lock_install()?;
     let _using = store.lock_shared()?;
     storage.settle_replaced()?;

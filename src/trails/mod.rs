@@ -27,6 +27,7 @@
 mod boot;
 mod build;
 mod check;
+mod checks;
 mod current;
 mod error;
 pub mod factory;
@@ -41,20 +42,23 @@ mod read;
 mod restart;
 mod room;
 mod sweep;
+mod verity;
 
 pub use crate::state::{Progress, Status};
 pub use boot::{BootLoader, absent_boot_files, boot_link_names, is_boot_link};
+pub use checks::Checks;
 pub use error::{InstallError, TrailsError};
 pub use finding::{Finding, Kind};
 pub use fsck::{Report as FsckReport, fsck};
 pub use gc::{Kept, RemovedObject, RemovedRevision, Report as GcReport, Rollbacks, gc, gc_keeping, would_collect};
-pub use install::{Install, Installed, Outcome, install, missing};
+pub use install::{Install, Installed, Outcome, install, install_with, missing};
 pub use layout::{Laid, Layout, is_bind};
 pub use name::RevisionName;
 pub use read::StepInfo;
 pub use restart::Restart;
 pub(crate) use room::reserve_layout;
 pub use sweep::Swept;
+pub use verity::Verity;
 
 use crate::state::JsonLimits;
 use crate::store::{Capabilities, Context, ObjectStore, Options, sync_folder};

@@ -10,6 +10,7 @@ use super::working::Working;
 use crate::remote::Observer;
 use crate::repo::{Deploy, DeployStep, Deployed, Overlay, Place, Reference, Run, Source, Untracked};
 use crate::state::{PartSelection, StatePath, escape};
+use crate::trails::{Checks, Verity};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -19,6 +20,9 @@ pub(super) struct Args {
     /// Remove all files of the folder that no state names; without, only those of earlier deploys
     #[arg(long)]
     clean: bool,
+    /// Check that the volumes of dm-verity are what their manifests say; if one is not, nothing is deployed
+    #[arg(long)]
+    verity_check: bool,
     /// Say what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -49,6 +53,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let pool = context.config_pool()?;
     let mut deploy = Deploy::open(&target, &pool, overlay, untracked, context.limits, run)
         .map_err(|error| failed(DeployStep::Target, &error))?;
+    if args.verity_check {
+        deploy = deploy.with_checks(Checks { verity: Verity::Check });
+    }
     // Today's program says so of every folder.
     say("... initializing deploy repository ...")?;
     if sources.is_empty() {

@@ -7,6 +7,7 @@ use super::working::Working;
 use crate::net::Url;
 use crate::remote::Resend;
 use crate::repo::{Place, PostOptions, Reference, ReferenceError, RepoError};
+use crate::trails::Verity;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -41,6 +42,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         envelope: args.envelope.clone().filter(|envelope| !envelope.is_empty()),
         commit_msg: args.commit_msg.clone().filter(|message| !message.is_empty()),
         rev: args.rev.clone(),
+        verity: Verity::Check,
         resend: Resend::No,
     };
     let (source, destination) = context.discover_both(&source, &destination).map_err(failed)?;

@@ -12,6 +12,10 @@ mod completion;
 mod context;
 mod deploy;
 mod diff;
+mod dm_apply;
+mod dm_convert;
+mod dm_info;
+mod dm_verify;
 mod export;
 mod failure;
 mod fastcopy;
@@ -164,6 +168,16 @@ enum Command {
     Checkout(checkout::Args),
     /// Put the files of one or more repositories into a folder, as hardlinks, with what a boot loader needs
     Deploy(deploy::Args),
+    /// Make a volume of a container one of dm-verity: hash tree, manifest, run.json
+    #[command(alias = "dmc")]
+    DmConvert(dm_convert::Args),
+    /// Make the hash trees of dm-verity volumes again
+    #[command(alias = "dma")]
+    DmApply(dm_apply::Args),
+    /// Check dm-verity volumes against their hash trees and manifests
+    DmVerify(dm_verify::Args),
+    /// Print what dm-verity volumes are made with
+    DmInfo(dm_info::Args),
     /// Make a repository out of what a device runs, or of another repository
     #[command(alias = "c")]
     Clone(clone::Args),
@@ -245,6 +259,10 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Fsck(args) => fsck::run(context, &args),
         Command::Checkout(args) => checkout::run(context, &args),
         Command::Deploy(args) => deploy::run(context, &args),
+        Command::DmConvert(args) => dm_convert::run(context, &args),
+        Command::DmApply(args) => dm_apply::run(context, &args),
+        Command::DmVerify(args) => dm_verify::run(context, &args),
+        Command::DmInfo(args) => dm_info::run(context, &args),
         Command::Clone(args) => clone::run(context, &args),
         Command::GlobalConfig(args) => global_config::run(context, &args),
         Command::Completion(args) => completion::run(&args),

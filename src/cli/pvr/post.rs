@@ -11,6 +11,7 @@ use super::working::Working;
 use crate::remote::Posted;
 use crate::remote::Resend;
 use crate::repo::{Place, PostOptions, ReferenceError, RepoError};
+use crate::trails::Verity;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -25,6 +26,9 @@ pub(super) struct Args {
     /// Name of the revision: locals/<name>; -1 leaves it to the device
     #[arg(long, default_value = "-1", allow_hyphen_values = true)]
     rev: String,
+    /// Take the volumes of dm-verity as they are: the device checks them otherwise, before it makes the revision
+    #[arg(long)]
+    no_verity_check: bool,
     /// Send objects again that the device has
     #[arg(short, long)]
     force: bool,
@@ -77,6 +81,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         envelope: args.envelope.clone().filter(|envelope| !envelope.is_empty()),
         commit_msg: args.commit_msg.clone().filter(|message| !message.is_empty()),
         rev: args.rev.clone(),
+        verity: if args.no_verity_check { Verity::Trust } else { Verity::Check },
         resend: if args.force { Resend::Force } else { Resend::No },
     };
     let remote = context.discover(url).map_err(failed)?;

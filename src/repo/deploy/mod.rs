@@ -22,7 +22,7 @@ use crate::remote::Observer;
 use crate::state::{JsonLimits, ObjectId, PartSelection, Spec, State, part};
 use crate::store::swap::{self, Swap};
 use crate::store::{ObjectStore, Reservation, Stage};
-use crate::trails::{InstallError, Laid, Layout, absent_boot_files, reserve_layout};
+use crate::trails::{Checks, InstallError, Laid, Layout, Verity, absent_boot_files, reserve_layout};
 
 /// What a deploy makes of the states that it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +64,7 @@ pub struct Deploy {
     pool: String,
     overlay: Overlay,
     untracked: Untracked,
+    checks: Checks,
     limits: JsonLimits,
     store: ObjectStore,
     run: Run,
@@ -161,6 +162,7 @@ impl Deploy {
             pool: pool.to_owned(),
             overlay,
             untracked,
+            checks: Checks { verity: Verity::Trust },
             limits,
             store,
             run,
@@ -170,6 +172,13 @@ impl Deploy {
             bytes: Some(0),
             warnings: Vec::new(),
         })
+    }
+
+    /// The same, with these checks of what comes of it.
+    #[must_use]
+    pub fn with_checks(mut self, checks: Checks) -> Self {
+        self.checks = checks;
+        self
     }
 
     /// Whether there is no repository yet.
@@ -272,6 +281,7 @@ impl Deploy {
         let repo = Repo::at(&self.target).with_json_limits(self.limits);
         let before = at(DeployStep::Target, repo.pristine())?;
         let after = at(DeployStep::Source, self.state(before.as_ref()))?;
+        at(DeployStep::Source, self.checks.pass(&self.store, &after))?;
         let before = before.unwrap_or_else(|| State::empty(DEFAULT_SPEC));
         let mut deployed = self.report(&before, &after);
         say(DeployStep::Cleanup);
@@ -303,6 +313,7 @@ impl Deploy {
         let before = at(DeployStep::Target, repo.pristine())?;
         let config = at(DeployStep::Target, self.config(&repo))?;
         let after = at(DeployStep::Source, self.state(before.as_ref()))?;
+        at(DeployStep::Source, self.checks.pass(store, &after))?;
         let before = before.unwrap_or_else(|| State::empty(DEFAULT_SPEC));
         let mut deployed = self.report(&before, &after);
         let rule = self.rule(&before, &after);

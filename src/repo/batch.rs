@@ -1,0 +1,341 @@
+//! Several files of a working copy that are replaced together: all of them, or none.
+//!
+//! ```text
+//! .pvr/batch/      durable before it has this name; from then on it happens, whoever comes next
+//!     plan         canonical JSON: [{"path":"app/run.json","was":"<sha256>"},…]; null: there was no file
+//!     0, 1, …      the new files, in this order; each is moved into its place
+//! ```
+//!
+//! Whoever takes the lock of the repository, and every command that starts in its folder, ends what another has begun. A
+//! file that somebody has changed since it was planned is not replaced: before a batch has its name, that is an error;
+//! after it, what the other wrote stays.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::Repo;
+use super::error::{Context, RepoError};
+use super::files::{Lock, create, read_if_there, rename, sync_parent};
+use super::working::hash_file;
+use crate::state::canonical::to_canonical;
+use crate::state::parse::parse_strict;
+use crate::state::{JsonLimits, Object, ObjectId, StatePath, Value};
+
+const NAME: &str = "batch";
+const PLAN: &str = "plan";
+/// The list of added files, as a plan names it. No key of a state can be that.
+const INDEX: &str = ".pvr/new";
+
+/// What is replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    /// A file of the working tree.
+    Key(StatePath),
+    /// `.pvr/new`.
+    Index,
+}
+
+impl Target {
+    fn parse(text: &str) -> Option<Self> {
+        if text == INDEX { Some(Self::Index) } else { StatePath::parse(text).ok().map(Self::Key) }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Key(key) => key.as_str(),
+            Self::Index => INDEX,
+        }
+    }
+
+    fn path(&self, root: &Path) -> PathBuf {
+        root.join(self.as_str())
+    }
+}
+
+/// A step of the plan: what is replaced, and what it was.
+type Entry = (Target, Option<ObjectId>);
+
+/// Files in the making. Dropped, nothing has happened.
+#[derive(Debug)]
+pub(super) struct Batch<'a> {
+    repo: &'a Repo,
+    lock: &'a Lock,
+    folder: PathBuf,
+    entries: Vec<Entry>,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn begin(repo: &'a Repo, lock: &'a Lock) -> Result<Self, RepoError> {
+        let folder = lock.temporary();
+        DirBuilder::new().mode(0o700).create(&folder).on("create", &folder)?;
+        Ok(Self { repo, lock, folder, entries: Vec::new() })
+    }
+
+    /// A new file for `target`. What is there now may not change until the end.
+    pub(super) fn file(&mut self, target: Target, mode: u32) -> Result<(File, PathBuf), RepoError> {
+        let was = sha_if_there(&target.path(&self.repo.root))?;
+        self.open(target, was, mode)
+    }
+
+    /// Replaces `target`, which held the bytes `was`.
+    pub(super) fn write(
+        &mut self,
+        target: Target,
+        was: Option<&[u8]>,
+        bytes: &[u8],
+        mode: u32,
+    ) -> Result<(), RepoError> {
+        let was = was.map(crate::store::hash).transpose().on("read", &self.folder)?;
+        let (mut file, path) = self.open(target, was, mode)?;
+        file.write_all(bytes).on("write", &path)
+    }
+
+    fn open(&mut self, target: Target, was: Option<ObjectId>, mode: u32) -> Result<(File, PathBuf), RepoError> {
+        if self.entries.iter().any(|(other, _)| *other == target) {
+            let why = "two volumes have it for one of their files".to_owned();
+            return Err(RepoError::Container { path: target.path(&self.repo.root), why });
+        }
+        let path = self.folder.join(self.entries.len().to_string());
+        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).on("create", &path)?;
+        rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(mode)).on("set the mode of", &path)?;
+        self.entries.push((target, was));
+        Ok((file, path))
+    }
+
+    /// How many files there are.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Forgets all but the first of them.
+    pub(super) fn truncate(&mut self, len: usize) -> Result<(), RepoError> {
+        for index in len..self.entries.len() {
+            let path = self.folder.join(index.to_string());
+            fs::remove_file(&path).on("remove", &path)?;
+        }
+        self.entries.truncate(len);
+        Ok(())
+    }
+
+    /// Puts all files into their places, durably.
+    pub(super) fn commit(self) -> Result<(), RepoError> {
+        let Repo { root, pvr, .. } = self.repo;
+        for (target, was) in &self.entries {
+            let path = target.path(root);
+            if sha_if_there(&path)? != *was {
+                return Err(RepoError::ChangedMeanwhile(path));
+            }
+            folders(root, target, Missing::IsFine)?;
+        }
+        let plan = self.folder.join(PLAN);
+        create(&plan, 0o600)?.write_all(write_plan(&self.entries)?.as_bytes()).on("write", &plan)?;
+        for entry in fs::read_dir(&self.folder).on("list", &self.folder)? {
+            let path = entry.on("list", &self.folder)?.path();
+            File::open(&path).and_then(|file| file.sync_all()).on("make durable", &path)?;
+        }
+        sync_parent(&plan)?;
+        let batch = pvr.join(NAME);
+        rename(&self.folder, &batch)?;
+        sync_parent(&batch)?;
+        finish(pvr, self.lock)
+    }
+}
+
+/// Ends what another process has begun in the repository in `root`.
+pub(super) fn settle(root: &Path) -> Result<(), RepoError> {
+    let pvr = root.join(".pvr");
+    if !pvr.join(NAME).is_dir() {
+        return Ok(());
+    }
+    match Lock::take(&pvr) {
+        Ok(_) => Ok(()),
+        // Whoever may not write looks at what is there.
+        Err(RepoError::Io { source, .. })
+            if matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Moves what is left of a batch into its place. `lock` is that of the repository whose `.pvr` this is.
+pub(super) fn finish(pvr: &Path, lock: &Lock) -> Result<(), RepoError> {
+    let batch = pvr.join(NAME);
+    if !batch.is_dir() {
+        return Ok(());
+    }
+    let root = pvr.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for (index, (target, was)) in read_plan(&batch.join(PLAN))?.into_iter().enumerate() {
+        let (new, path) = (batch.join(index.to_string()), target.path(root));
+        if !new.exists() || sha_if_there(&path)? != was {
+            continue;
+        }
+        folders(root, &target, Missing::IsMade)?;
+        rename(&new, &path)?;
+        sync_parent(&path)?;
+    }
+    // In one step: what is half removed must not be taken for a batch.
+    let done = lock.temporary();
+    rename(&batch, &done)?;
+    sync_parent(&batch)?;
+    fs::remove_dir_all(&done).on("remove", &done)
+}
+
+/// What becomes of folders that are not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    IsFine,
+    IsMade,
+}
+
+/// Looks at the folders above a file. A symbolic link among them would lead out of the tree.
+fn folders(root: &Path, target: &Target, missing: Missing) -> Result<(), RepoError> {
+    let Target::Key(key) = target else { return Ok(()) };
+    for folder in key.folders() {
+        let folder = root.join(folder);
+        match fs::symlink_metadata(&folder) {
+            Ok(metadata) if metadata.is_symlink() => return Err(RepoError::LinkInTheWay(folder)),
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => return Err(io::Error::from(io::ErrorKind::NotADirectory)).on("enter", &folder),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if missing == Missing::IsMade {
+                    DirBuilder::new().mode(0o755).create(&folder).on("create", &folder)?;
+                    sync_parent(&folder)?;
+                }
+            }
+            Err(error) => return Err(error).on("look at", &folder),
+        }
+    }
+    Ok(())
+}
+
+fn sha_if_there(path: &Path) -> Result<Option<ObjectId>, RepoError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).on("look at", path),
+        Ok(_) => match fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => hash_file(path).map(Some),
+            _ => Err(RepoError::NotAFile(path.to_owned())),
+        },
+    }
+}
+
+fn write_plan(entries: &[Entry]) -> Result<String, RepoError> {
+    let step = |(target, was): &Entry| {
+        let was = was.map_or(Value::Null, |was| Value::from(was.to_string()));
+        let members = [("path".to_owned(), target.as_str().into()), ("was".to_owned(), was)];
+        Value::Object(Object::from(members))
+    };
+    Ok(to_canonical(&Value::Array(entries.iter().map(step).collect()))?)
+}
+
+fn read_plan(path: &Path) -> Result<Vec<Entry>, RepoError> {
+    let damaged = |why: &str| RepoError::Damaged { path: path.to_owned(), why: why.to_owned() };
+    let bytes = read_if_there(path)?.ok_or_else(|| damaged("it is not there"))?;
+    let value = parse_strict(&bytes, &JsonLimits::default()).map_err(|error| damaged(&error.to_string()))?;
+    let Value::Array(steps) = value else { return Err(damaged("it is not a list")) };
+    let step = |step: &Value| {
+        let target = Target::parse(step.get("path")?.as_str()?)?;
+        match step.get("was")? {
+            Value::Null => Some((target, None)),
+            was => Some((target, Some(ObjectId::parse(was.as_str()?).ok()?))),
+        }
+    };
+    steps.iter().map(|value| step(value).ok_or_else(|| damaged("it has a step that is none"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repo(root: &Path) -> Repo {
+        let repo = Repo::init(root, "x", "objects").unwrap();
+        fs::create_dir(root.join("a")).unwrap();
+        fs::write(root.join("a/old"), "old").unwrap();
+        repo
+    }
+
+    fn key(text: &str) -> Target {
+        Target::Key(StatePath::parse(text).unwrap())
+    }
+
+    fn batch<'a>(repo: &'a Repo, lock: &'a Lock) -> Batch<'a> {
+        let mut batch = Batch::begin(repo, lock).unwrap();
+        batch.write(key("a/old"), Some(b"old"), b"new", 0o644).unwrap();
+        batch.write(key("b/c/d"), None, b"made", 0o600).unwrap();
+        batch.write(Target::Index, None, b"{}", 0o644).unwrap();
+        batch
+    }
+
+    fn found(root: &Path) -> [Option<String>; 3] {
+        ["a/old", "b/c/d", ".pvr/new"].map(|path| fs::read_to_string(root.join(path)).ok())
+    }
+
+    #[test]
+    fn all_files_or_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let repo = repo(root);
+        let lock = repo.lock().unwrap();
+        drop(batch(&repo, &lock));
+        let before = [Some("old".to_owned()), None, None];
+        assert_eq!(found(root), before);
+
+        let late = batch(&repo, &lock);
+        fs::write(root.join("b"), "in the way").unwrap();
+        assert!(late.commit().is_err());
+        fs::remove_file(root.join("b")).unwrap();
+        let late = batch(&repo, &lock);
+        fs::write(root.join("a/old"), "somebody else's").unwrap();
+        assert!(matches!(late.commit(), Err(RepoError::ChangedMeanwhile(_))));
+        fs::write(root.join("a/old"), "old").unwrap();
+        std::os::unix::fs::symlink("a", root.join("b")).unwrap();
+        assert!(matches!(batch(&repo, &lock).commit(), Err(RepoError::LinkInTheWay(_))));
+        fs::remove_file(root.join("b")).unwrap();
+        assert_eq!(found(root), before);
+
+        batch(&repo, &lock).commit().unwrap();
+        assert_eq!(found(root), ["new", "made", "{}"].map(|text| Some(text.to_owned())));
+        assert!(!root.join(".pvr/batch").exists());
+    }
+
+    #[test]
+    fn what_was_begun_is_ended_by_the_next_who_comes() {
+        for moved in 0..=3 {
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path();
+            let repo = repo(root);
+            let lock = repo.lock().unwrap();
+            let made = batch(&repo, &lock);
+            fs::write(made.folder.join(PLAN), write_plan(&made.entries).unwrap()).unwrap();
+            fs::rename(&made.folder, root.join(".pvr/batch")).unwrap();
+            for index in 0..moved {
+                let path = made.entries[index].0.path(root);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::rename(root.join(".pvr/batch").join(index.to_string()), path).unwrap();
+            }
+            drop(lock);
+            settle(root).unwrap();
+            assert_eq!(found(root), ["new", "made", "{}"].map(|text| Some(text.to_owned())), "{moved}");
+            assert!(!root.join(".pvr/batch").exists());
+        }
+    }
+
+    #[test]
+    fn what_somebody_wrote_since_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let repo = repo(root);
+        let lock = repo.lock().unwrap();
+        let made = batch(&repo, &lock);
+        fs::write(made.folder.join(PLAN), write_plan(&made.entries).unwrap()).unwrap();
+        fs::rename(&made.folder, root.join(".pvr/batch")).unwrap();
+        fs::write(root.join("a/old"), "mine").unwrap();
+        drop(lock);
+        drop(repo.lock().unwrap());
+        assert_eq!(found(root), ["mine", "made", "{}"].map(|text| Some(text.to_owned())));
+    }
+}
