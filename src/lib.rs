@@ -11,6 +11,7 @@
 //! | [`state`] | the state JSON: parser, canonical form, merge patch, part selection, path rules |
 //! | [`store`] | content-addressed objects on disk: write, verify, link, sweep, lock |
 //! | [`net`] | the one HTTP/1.1 client |
+//! | [`sig`] | signatures of states: sign, read, verify |
 //! | [`trails`] | revisions on disk: names, layout, install, progress, boot links, fsck, gc |
 //! | [`remote`] | client side of the pvr REST protocol |
 //! | [`repo`] | the working copy (`.pvr`): add, status, commit, checkout, get, post |
@@ -25,6 +26,7 @@ pub mod endpoint;
 pub mod net;
 pub mod remote;
 pub mod repo;
+pub mod sig;
 pub mod state;
 pub mod store;
 pub mod trails;

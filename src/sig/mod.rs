@@ -1,0 +1,30 @@
+//! Signatures of states, pvs@2 (`sig-dm.md` part 1, `storage.md` §6): made, read and verified. Knows bytes, no working copy.
+//!
+//! A signature is a key of the state itself, `_sigs/<part>.json`: a flattened JWS (RFC 7515 §7.2.2) without its payload.
+//!
+//! ```text
+//! {"#spec":"pvs@2","protected":"<base64url>","signature":"<base64url>"}        canonical, no newline
+//! protected = {"alg":…,"jwk":{…},"pvs":{"include":[…],"exclude":[…]},"typ":"PVS","x5c":[…]}
+//! signed    = <protected> "." base64url(payload)
+//! payload   = canonical JSON of the members of the state that the patterns select
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | [`base64`], [`pem`], `asn1` | spellings of bytes, read strictly |
+//! | [`key`] | private keys: read, and sign |
+//! | [`public`], `curve` | public keys: read, and verify |
+//! | [`cert`] | certificates as they are written |
+//! | [`jws`] | the document and its header |
+
+mod asn1;
+pub mod base64;
+pub mod cert;
+mod curve;
+pub mod jws;
+pub mod key;
+pub mod pem;
+pub mod public;
+
+#[cfg(test)]
+mod tests;
