@@ -8,6 +8,7 @@ pub mod fsck;
 pub mod gc;
 mod limits;
 pub mod pvr;
+mod secureboot;
 pub mod serve;
 
 use std::ffi::OsString;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 
 use super::announcement::{Announcement, Secured};
+use super::secureboot;
 use crate::device::{Device, Runner, RunningFile};
 use crate::endpoint::config::{ETC_FILE, Listen, STATE_KEY};
 use crate::endpoint::log::{Format, Level, Log};
@@ -39,6 +40,8 @@ pub struct Args {
     /// Speak https with the certificate and key in this folder, which are made if they are not there
     #[arg(long, value_name = "DIR")]
     tls_self_signed: Option<PathBuf>,
+    #[command(flatten)]
+    secureboot: secureboot::Args,
     /// The configuration file to read instead of the state's and /etc/pvr-sdk/config.json
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -64,7 +67,10 @@ enum LogFormat {
 pub fn run(args: Args) -> Result<ExitCode> {
     let json = super::limits::json()?;
     let runner = Runner::detect();
-    let open = |storage: Storage| Device::open(storage.with_json_limits(json), runner);
+    let (demands, signatures) = args.secureboot.demands(args.config.as_deref())?;
+    let open = |storage: Storage| {
+        Device::open(storage.with_json_limits(json), runner).map(|device| device.demanding(demands.clone()))
+    };
     let there = storage_that_is_there(args.storage.as_deref())?.map(open).transpose()?;
     let log = Log::stderr(match args.log_format {
         LogFormat::Text => Format::Text,
@@ -92,7 +98,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         fingerprint: tls.fingerprint(),
         self_signed: args.tls_self_signed.is_some(),
     });
-    let text = Announcement { root: &root, address, secured, runner, warnings: &warnings }.to_string();
+    let text = Announcement { root: &root, address, secured, runner, signatures, warnings: &warnings }.to_string();
     // In one write, and if nobody reads it, it is served all the same.
     let _ = std::io::stdout().write_all(text.as_bytes());
 

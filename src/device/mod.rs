@@ -19,7 +19,7 @@ pub use post::{Post, Posted};
 
 use crate::state::{Entry, ObjectId, Revision, Value};
 use crate::store::{Sealed, Space, Stage, Writer};
-use crate::trails::{RevisionName, StepInfo, Storage, would_collect};
+use crate::trails::{Demands, RevisionName, StepInfo, Storage, would_collect};
 
 /// Where the socket of a running Pantavisor is, seen from a container, from the host, and from older containers.
 const CONTROL_SOCKETS: [&str; 3] = ["/run/pantavisor/pv/pv-ctrl", "/pv/pv-ctrl", "/pantavisor/pv-ctrl"];
@@ -55,6 +55,7 @@ pub struct Device {
     storage: Storage,
     runner: Runner,
     trail_id: String,
+    demands: Demands,
     /// When it was looked up, and what came out.
     reclaimable: Mutex<Option<(Instant, u64)>>,
 }
@@ -100,7 +101,17 @@ impl Device {
             // A disk that is too full for this is no reason not to serve; the next post tries again.
             let _ = storage.finish_switch();
         }
-        Ok(Self { storage, runner, trail_id, reclaimable: Mutex::default() })
+        Ok(Self { storage, runner, trail_id, demands: Demands::default(), reclaimable: Mutex::default() })
+    }
+
+    /// Takes only states that are what is demanded.
+    pub fn demanding(self, demands: Demands) -> Self {
+        Self { demands, ..self }
+    }
+
+    /// What is demanded of states before they are installed.
+    pub fn demands(&self) -> &Demands {
+        &self.demands
     }
 
     /// Removes what others left unfinished, and uploads that no post came for within a day.

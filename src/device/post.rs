@@ -3,7 +3,7 @@
 use super::{Device, DeviceError, Runner};
 use crate::state::clock;
 use crate::state::{ObjectId, Revision, State};
-use crate::trails::{Install, Progress, RevisionName, install};
+use crate::trails::{Install, Progress, RevisionName, install_if};
 
 /// How many names are tried for a revision that may have any.
 const TRIES: u32 = 100;
@@ -62,7 +62,7 @@ impl Device {
 
     fn install(&self, rev: &Revision, state: &State, commit_msg: Option<&str>) -> Result<(), DeviceError> {
         let make_current = self.runner == Runner::Nobody;
-        install(&self.storage, Install { rev, state, commit_msg, make_current })?;
+        install_if(&self.storage, Install { rev, state, commit_msg, make_current }, &self.demands)?;
         Ok(())
     }
 

@@ -16,11 +16,15 @@
 //! | [`public`], `curve` | public keys: read, and verify |
 //! | [`cert`] | certificates as they are written |
 //! | [`jws`] | the document and its header |
+//! | [`fnmatch`] | patterns as a device selects keys |
+//! | [`device`] | the verdict of a device on a state |
 
 mod asn1;
 pub mod base64;
 pub mod cert;
 mod curve;
+pub mod device;
+pub mod fnmatch;
 pub mod jws;
 pub mod key;
 pub mod pem;

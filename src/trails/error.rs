@@ -77,6 +77,9 @@ pub enum InstallError {
         /// The name.
         rev: Revision,
     },
+    /// The state is not what is demanded here.
+    #[error(transparent)]
+    Refused(#[from] super::demand::Refused),
     /// A value of the state has no canonical form that could be stored.
     #[error(transparent)]
     Canonical(#[from] crate::state::canonical::CanonicalError),
@@ -96,6 +99,15 @@ impl InstallError {
     /// Whether a full disk is the cause.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Trails(e) if e.is_full())
+    }
+}
+
+impl From<super::demand::Unmet> for InstallError {
+    fn from(error: super::demand::Unmet) -> Self {
+        match error {
+            super::demand::Unmet::Refused(refused) => Self::Refused(refused),
+            super::demand::Unmet::Canonical(error) => Self::Canonical(error),
+        }
     }
 }
 

@@ -13,6 +13,7 @@
 
 use super::build::{build, object_ids};
 use super::check::{is_damaged, is_whole};
+use super::demand::Demands;
 use super::error::{InstallError, TrailsError};
 use super::name::RevisionName;
 use super::place::{discard, place, undo};
@@ -77,6 +78,12 @@ pub fn missing(storage: &Storage, state: &State) -> Result<Vec<(StatePath, Objec
         }
     }
     Ok(missing)
+}
+
+/// Installs a state that is what is demanded. After an error everything is as it was.
+pub fn install_if(storage: &Storage, job: Install<'_>, demands: &Demands) -> Result<Installed, InstallError> {
+    demands.of_state(job.state)?;
+    install(storage, job)
 }
 
 /// Installs a state. Returns when it is durable. After an error everything is as it was.

@@ -8,9 +8,9 @@
 //! - RSA has 2048 bits or more; hashes are SHA-256 to SHA-512. What is in the store is not held to that.
 //! - A signer that is in the store itself and issued itself is trusted.
 
+use super::proof::widened;
 use crate::sig::asn1::{self, Values};
 use crate::sig::cert::{Certificate, SignatureAlgorithm};
-use super::proof::widened;
 use crate::sig::public::{Kind, PublicKey, Signature};
 
 /// Most certificates between a signer and one that is trusted.
@@ -55,9 +55,9 @@ pub(super) fn trusted<'a>(
         }
         // How many intermediates are below whoever issued this one.
         let below = (chain.len() - 1).saturating_sub(self_issued);
-        let anchor = anchors.iter().find(|parent| {
-            may_issue(parent, child, parent.version < 3, below) && has_issued(parent, child)
-        });
+        let anchor = anchors
+            .iter()
+            .find(|parent| may_issue(parent, child, parent.version < 3, below) && has_issued(parent, child));
         if let Some(anchor) = anchor {
             has_size(anchor)?;
             chain.push(anchor);

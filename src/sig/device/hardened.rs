@@ -71,7 +71,11 @@ pub(super) fn judge(
         if !is_signature && pair.key.starts_with(FOLDER) {
             refuse(Some(pair.key), Reason::Stripped, "it is below _sigs/ and no signature, or no longer");
         } else if !is_signature && looks_signed(pair) {
-            refuse(Some(pair.key), Reason::Stripped, "it looks like a signature, and a device would not take it for one");
+            refuse(
+                Some(pair.key),
+                Reason::Stripped,
+                "it looks like a signature, and a device would not take it for one",
+            );
         }
     }
     let only_excluded: Vec<usize> = (0..pairs.len())

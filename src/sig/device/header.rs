@@ -95,7 +95,10 @@ impl Header {
         // A second `x5c` that isn't looked at may be the one that another reader takes.
         let x5c = raw.all(b"x5c").count() == usize::from(members.contains_key("x5c"));
         let top = ["typ", "alg", "pvs"];
-        has_lists && x5c && top.iter().all(|name| members.contains_key(*name) && once(name)) && lists.iter().all(|list| once(list))
+        has_lists
+            && x5c
+            && top.iter().all(|name| members.contains_key(*name) && once(name))
+            && lists.iter().all(|list| once(list))
     }
 }
 

@@ -11,13 +11,11 @@
 //! | `proof` | whether one signature holds |
 //! | `hardened` | what the daemon lets through and we needn't |
 //! | [`policy`], [`verdict`] | what is demanded, what came of it |
-//! | [`compare`] | where `pvr` selects other keys than the daemon |
 //!
 //! Everything from outside has a limit: tokens (`raw`), headers, patterns and certificates (`header`), signatures, their
 //! keys and the comparisons of patterns with keys (here), sizes of RSA keys (`sig::public`).
 
 mod chain;
-pub mod compare;
 mod hardened;
 mod header;
 pub mod policy;
@@ -102,7 +100,12 @@ impl Verdict {
     }
 
     fn bad_format(mut self, why: &str) -> Self {
-        self.refuse(Answer::BadFormat, None, Reason::BadFormat, format!("a device would not take it for a state: {why}"));
+        self.refuse(
+            Answer::BadFormat,
+            None,
+            Reason::BadFormat,
+            format!("a device would not take it for a state: {why}"),
+        );
         self
     }
 

@@ -90,7 +90,9 @@ impl Proof {
         // Whoever it is, people want to know.
         self.chain = given.iter().take(1).cloned().collect();
         let anchors = match &trust.oem {
-            Some(oem) if given[0].common_name.as_ref() == Some(&oem.name) && !self.is_reserved(&oem.name, pairs, work)? => {
+            Some(oem)
+                if given[0].common_name.as_ref() == Some(&oem.name) && !self.is_reserved(&oem.name, pairs, work)? =>
+            {
                 &oem.anchors
             }
             _ => &trust.anchors,
@@ -133,8 +135,7 @@ fn holds(key: &PublicKey, hash: Hash, message: &[u8], signature: &[u8]) -> bool 
             let halves = Signature::Ecdsa { r: &signature[..half], s: &signature[half..2 * half] };
             let digest = widened(hash.of(message), curve);
             key.verify_hashed(hash, &digest, halves)
-                || Signature::ecdsa_from_der(signature)
-                    .is_some_and(|numbers| key.verify_hashed(hash, &digest, numbers))
+                || Signature::ecdsa_from_der(signature).is_some_and(|numbers| key.verify_hashed(hash, &digest, numbers))
         }
     }
 }

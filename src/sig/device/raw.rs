@@ -78,11 +78,6 @@ impl<'a> Raw<'a> {
         self.tokens.is_empty()
     }
 
-    /// What the first value is.
-    pub(super) fn kind(&self) -> Option<Kind> {
-        self.tokens.first().map(|token| token.kind)
-    }
-
     fn text(&self, token: &Token) -> &'a [u8] {
         &self.text[token.start as usize..token.end as usize]
     }
@@ -100,8 +95,7 @@ impl<'a> Raw<'a> {
     /// Every value that a member of this name has, at any depth: what [`member`](Self::member) might have found.
     pub(super) fn all(&self, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
         let pairs = self.tokens.windows(2).filter(|pair| pair[0].kind == Kind::String);
-        let found: Vec<_> =
-            pairs.filter(|pair| self.text(&pair[0]) == name).map(|pair| self.text(&pair[1])).collect();
+        let found: Vec<_> = pairs.filter(|pair| self.text(&pair[0]) == name).map(|pair| self.text(&pair[1])).collect();
         found.into_iter()
     }
 
