@@ -11,14 +11,14 @@
 //! | certificates out of their dates, where the time is known | the daemon doesn't look |
 
 use super::chain;
-use super::header::{Algorithm, Header};
+use super::header::Header;
 use super::policy::Clock;
 use super::proof::Proof;
 use super::raw::{Kind, Pair, Raw};
 use super::verdict::{Answer, Reason, Verdict};
 use super::{FOLDER, Found};
 use crate::sig::base64;
-use crate::sig::public::{self, Curve};
+use crate::sig::public;
 use crate::state::JsonLimits;
 use crate::state::parse::parse_strict;
 
@@ -46,15 +46,15 @@ pub(super) fn judge(
             refuse(Some(key), Reason::Ambiguous, "its members are nested, or there twice");
         }
         if let (Some(algorithm), Some(signer)) = (proof.algorithm, &proof.key)
-            && !fits(algorithm, signer.kind())
+            && !algorithm.fits(signer.kind())
         {
             refuse(Some(key), Reason::Algorithm, "its algorithm is not that of the key it is made with");
         }
         let exact = std::str::from_utf8(parts.signature).ok().and_then(base64::from_url);
         let length = exact.map(|bytes| bytes.len());
-        if let (Some(algorithm), Some(signer)) = (proof.algorithm, &proof.key)
+        if let Some(signer) = &proof.key
             && proof.failure.is_none()
-            && length != Some(signature_length(algorithm, signer.kind()))
+            && length != Some(signature_length(signer.kind()))
         {
             refuse(Some(key), Reason::Algorithm, "it is not written as a JWS has it (RFC 7518 §3.3, §3.4)");
         }
@@ -112,17 +112,8 @@ fn looks_signed(pair: &Pair<'_>) -> bool {
     says_so || (raw.all(b"protected").next().is_some() && raw.all(b"signature").next().is_some())
 }
 
-fn fits(algorithm: Algorithm, key: public::Kind) -> bool {
-    matches!(
-        (algorithm, key),
-        (Algorithm::Rs256, public::Kind::Rsa { .. })
-            | (Algorithm::Es256, public::Kind::Ec(Curve::P256))
-            | (Algorithm::Es384, public::Kind::Ec(Curve::P384))
-            | (Algorithm::Es512, public::Kind::Ec(Curve::P521))
-    )
-}
-
-fn signature_length(_: Algorithm, key: public::Kind) -> usize {
+/// How long a JWS makes a signature with such a key.
+fn signature_length(key: public::Kind) -> usize {
     match key {
         public::Kind::Rsa { bits } => bits.div_ceil(8),
         public::Kind::Ec(curve) => 2 * curve.bytes(),

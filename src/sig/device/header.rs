@@ -4,6 +4,7 @@ use super::raw::{Kind, Member, Raw, Unreadable};
 use super::select::Selection;
 use super::verdict::Failure;
 use crate::sig::base64;
+use crate::sig::jws::Algorithm;
 
 /// Longest header, decoded: twenty certificates and a thousand patterns.
 const MAX_HEADER: usize = 128 * 1024;
@@ -12,39 +13,11 @@ const MAX_PATTERNS: usize = 4_096;
 /// Most certificates in one header. The daemon's library follows eight between a leaf and its root.
 const MAX_CERTIFICATES: usize = 16;
 
-/// What `alg` says. To the daemon it names a hash; with which key a signature is made, the certificate says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm {
-    /// RSA, SHA-256.
-    Rs256,
-    /// P-256, SHA-256.
-    Es256,
-    /// P-384, SHA-384.
-    Es384,
-    /// P-521, SHA-512.
-    Es512,
-}
+/// What `alg` may say. To the daemon it names a hash; with which key a signature is made, the certificate says.
+const ALGORITHMS: [Algorithm; 4] = [Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::ES512];
 
-impl Algorithm {
-    fn parse(text: &[u8]) -> Option<Self> {
-        Some(match text {
-            b"RS256" => Self::Rs256,
-            b"ES256" => Self::Es256,
-            b"ES384" => Self::Es384,
-            b"ES512" => Self::Es512,
-            _ => return None,
-        })
-    }
-
-    /// As a header has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rs256 => "RS256",
-            Self::Es256 => "ES256",
-            Self::Es384 => "ES384",
-            Self::Es512 => "ES512",
-        }
-    }
+fn algorithm(name: &[u8]) -> Option<Algorithm> {
+    ALGORITHMS.into_iter().find(|algorithm| algorithm.name().as_bytes() == name)
 }
 
 /// A header that the daemon goes on with.
@@ -73,7 +46,7 @@ impl Header {
         if member(&raw, "typ")?.is_none_or(|(_, typ)| typ != b"PVS") {
             return Err(Failure::Type);
         }
-        let algorithm = member(&raw, "alg")?.and_then(|(_, text)| Algorithm::parse(text)).ok_or(Failure::Algorithm)?;
+        let algorithm = member(&raw, "alg")?.and_then(|(_, text)| algorithm(text)).ok_or(Failure::Algorithm)?;
         let (_, pvs) = member(&raw, "pvs")?.ok_or(Failure::NoSelection)?;
         let selection = selection(pvs)?;
         let certificates = member(&raw, "x5c")?.map(|(kind, text)| certificates(kind, text)).transpose()?;

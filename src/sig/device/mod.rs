@@ -25,7 +25,6 @@ mod select;
 pub mod trust;
 pub mod verdict;
 
-pub use header::Algorithm;
 pub use policy::{Clock, Policy};
 pub use trust::{Trust, TrustError};
 pub use verdict::{Answer, Failure, KeyReport, Reason, Refusal, SignatureReport, Verdict};

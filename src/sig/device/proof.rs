@@ -1,7 +1,7 @@
 //! One signature: what it says, who made it, whether it holds.
 
 use super::chain;
-use super::header::{self, Algorithm, Header};
+use super::header::{self, Header};
 use super::raw::Pair;
 use super::select::{self, Picked};
 use super::trust::Trust;
@@ -10,6 +10,7 @@ use super::{Found, Parts, shown};
 use crate::sig::base64;
 use crate::sig::cert::Certificate;
 use crate::sig::fnmatch::{Pattern, Work};
+use crate::sig::jws::Algorithm;
 use crate::sig::public::{Curve, Hash, Kind, PublicKey, Signature};
 
 /// Longest signature: RSA of 8192 bits, or two numbers of an odd length.
@@ -69,7 +70,7 @@ impl Proof {
         };
         let payload = select::payload(pairs, &self.picked);
         let signed = [parts.protected, b".", base64::url(&payload).as_bytes()].concat();
-        let holds = holds(&key, hash_of(header.algorithm), &signed, &bytes);
+        let holds = holds(&key, header.algorithm.hash(), &signed, &bytes);
         self.key = Some(key);
         if holds { Ok(()) } else { Err(Failure::Wrong) }
     }
@@ -114,14 +115,6 @@ impl Proof {
             }
         }
         Ok(false)
-    }
-}
-
-fn hash_of(algorithm: Algorithm) -> Hash {
-    match algorithm {
-        Algorithm::Rs256 | Algorithm::Es256 => Hash::Sha256,
-        Algorithm::Es384 => Hash::Sha384,
-        Algorithm::Es512 => Hash::Sha512,
     }
 }
 

@@ -13,8 +13,8 @@
 
 use serde::{Serialize, Serializer};
 
-use super::header::Algorithm;
 use super::policy::Policy;
+use crate::sig::jws::Algorithm;
 
 /// Whether a state is to be had, and why not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
