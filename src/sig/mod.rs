@@ -16,15 +16,24 @@
 //! | [`public`], `curve` | public keys: read, and verify |
 //! | [`cert`] | certificates as they are written |
 //! | [`jws`] | the document and its header |
+//! | [`glob`], [`payload`] | what pvr selects with the patterns of a header |
+//! | [`sign`] | from the words of `sig add` to a header |
+//! | [`chain_pvr`] | whose certificates pvr believes |
+//! | [`verify`] | whether a signature holds, as pvr asks |
 
 mod asn1;
 pub mod base64;
 pub mod cert;
+pub mod chain_pvr;
 mod curve;
+pub mod glob;
 pub mod jws;
 pub mod key;
+pub mod payload;
 pub mod pem;
 pub mod public;
+pub mod sign;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;
