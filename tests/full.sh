@@ -17,3 +17,4 @@ cross/build.sh all
 PVR_ROUNDS=1 cross/test.sh all # the processors are emulated: repetitions are for the native run above
 printf '== benches\n'
 cargo bench --bench endpoint
+cargo bench --bench sig

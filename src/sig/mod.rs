@@ -18,17 +18,26 @@
 //! | [`jws`] | the document and its header |
 //! | [`fnmatch`] | patterns as a device selects keys |
 //! | [`device`] | the verdict of a device on a state |
+//! | [`glob`], [`payload`] | what pvr selects with the patterns of a header |
+//! | [`sign`] | from the words of `sig add` to a header |
+//! | [`chain_pvr`] | whose certificates pvr believes |
+//! | [`verify`] | whether a signature holds, as pvr asks |
 
 mod asn1;
 pub mod base64;
 pub mod cert;
+pub mod chain_pvr;
 mod curve;
 pub mod device;
 pub mod fnmatch;
+pub mod glob;
 pub mod jws;
 pub mod key;
+pub mod payload;
 pub mod pem;
 pub mod public;
+pub mod sign;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,7 @@ mod remoteinfo;
 mod report;
 mod self_upgrade;
 mod show;
+mod sig;
 mod status;
 mod version;
 
@@ -161,6 +162,8 @@ enum Command {
     /// Make a repository out of what a device runs, or of another repository
     #[command(alias = "c")]
     Clone(clone::Args),
+    /// Sign the committed state, or parts of it, and verify signatures
+    Sig(sig::Args),
     /// Print or set what all repositories share
     GlobalConfig(global_config::Args),
     /// Print a script that completes commands and flags in a shell
@@ -235,6 +238,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Checkout(args) => checkout::run(context, &args),
         Command::Deploy(args) => deploy::run(context, &args),
         Command::Clone(args) => clone::run(context, &args),
+        Command::Sig(args) => sig::run(context, &args),
         Command::GlobalConfig(args) => global_config::run(context, &args),
         Command::Completion(args) => completion::run(&args),
         Command::SelfUpgrade(_) => self_upgrade::run(),
