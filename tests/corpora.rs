@@ -4,11 +4,13 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../fuzz/checks/device_verdict.rs"]
+mod device_verdict;
 #[path = "../fuzz/checks/state.rs"]
 mod state;
 
 /// Every check; the folders of `fuzz` are held against this list.
-const CHECKS: &[(&str, fn(&[u8]))] = &[("state", state::run)];
+const CHECKS: &[(&str, fn(&[u8]))] = &[("device_verdict", device_verdict::run), ("state", state::run)];
 
 /// At how many places each input is cut off.
 const CUTS: usize = 16;

@@ -10,12 +10,14 @@
 //! | `chain`, [`trust`] | whom the daemon believes |
 //! | `proof` | whether one signature holds |
 //! | `hardened` | what the daemon lets through and we needn't |
+//! | [`compare`] | where `pvr` selects other keys than the daemon |
 //! | [`policy`], [`verdict`] | what is demanded, what came of it |
 //!
 //! Everything from outside has a limit: tokens (`raw`), headers, patterns and certificates (`header`), signatures, their
 //! keys and the comparisons of patterns with keys (here), sizes of RSA keys (`sig::public`).
 
 mod chain;
+pub mod compare;
 mod hardened;
 mod header;
 pub mod policy;

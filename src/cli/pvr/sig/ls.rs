@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{Group, keys};
+use super::{Group, check, keys};
 use crate::cli::pvr::context::Context;
 use crate::cli::pvr::failure::Failure;
 use crate::cli::pvr::show;
@@ -22,6 +22,9 @@ pub(super) struct Args {
     /// Show the signatures as well [env: PVR_SIG_LS_WITH_SIGS]
     #[arg(short = 's', long, alias = "with-sig")]
     with_sigs: bool,
+    /// Show what a device makes of all signatures of the committed state, and which keys it selects otherwise than pvr
+    #[arg(long)]
+    device: bool,
     /// Taken for scripts, and means nothing
     #[arg(short, long, value_name = "PART", hide = true)]
     part: Option<String>,
@@ -52,6 +55,9 @@ struct Shown {
 }
 
 pub(super) fn run(context: &Context, group: &Group, args: &Args) -> Result<(), Failure> {
+    if args.device {
+        return check::ls_device(context, group);
+    }
     let repo = context.repo();
     let trust = keys::trust(context, group)?;
     let at = group.time()?;

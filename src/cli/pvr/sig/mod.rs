@@ -3,6 +3,7 @@
 //! What a run needs besides its command stands before that: `pvr sig --key F add --part app`.
 
 mod add;
+mod check;
 mod keys;
 mod ls;
 mod update;
@@ -64,6 +65,8 @@ enum Command {
     Update(update::Args),
     /// Verify signatures, and list what they cover
     Ls(ls::Args),
+    /// Say whether a device would take a state, by its signatures
+    Check(check::Args),
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
@@ -72,6 +75,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         Command::Add(args) => add::run(context, group, args),
         Command::Update(args) => update::run(context, group, args),
         Command::Ls(args) => ls::run(context, group, args),
+        Command::Check(args) => check::run(context, group, args),
     }
 }
 
