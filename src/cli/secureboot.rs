@@ -24,7 +24,7 @@ const MAX_CONFIG: u64 = 64 * 1024;
 
 /// Flags of `serve`.
 #[derive(clap::Args, Debug, Default)]
-pub(super) struct Args {
+pub(super) struct SecureBoot {
     /// What the signatures of a state have to be for it to be installed: disabled, lenient, audit, strict or hardened
     /// [default: lenient with --trust, disabled without]
     #[arg(long, value_name = "POLICY")]
@@ -45,7 +45,7 @@ struct Said {
     clock_is_right: Option<bool>,
 }
 
-impl Args {
+impl SecureBoot {
     /// What is demanded, and a line that says so. `config` is the file that was named.
     pub(super) fn demands(&self, config: Option<&Path>) -> Result<(Demands, String)> {
         let file = match config {

@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     tls_self_signed: Option<PathBuf>,
     #[command(flatten)]
-    secureboot: secureboot::Args,
+    secureboot: secureboot::SecureBoot,
     /// The configuration file to read instead of the state's and /etc/pvr-sdk/config.json
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
