@@ -153,6 +153,17 @@ fn signed() -> String {
     text(&state)
 }
 
+/// The server has said something like this at its start. What it prints arrives a moment after it serves.
+fn said(server: &Server, what: &str) {
+    for _ in 0..500 {
+        if server.log().contains(what) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("{what} is not in {}", server.log());
+}
+
 #[test]
 fn an_endpoint_installs_nothing_that_its_policy_refuses() {
     let root = tempfile::tempdir().expect("a folder");
@@ -180,7 +191,7 @@ fn an_endpoint_installs_nothing_that_its_policy_refuses() {
         let flags: Vec<&str> = policy.iter().flat_map(|policy| ["--secureboot", policy, "--trust", &trust]).collect();
         let server = Server::start_with(&storage, &flags);
         let shown = policy.unwrap_or("disabled");
-        assert!(server.log().contains(&format!("signatures: {shown}")), "{}", server.log());
+        said(&server, &format!("signatures: {shown}"));
         let status = http::get(&format!("{}/status", server.base)).json();
         assert_eq!(status["secureboot"], shown);
         server.upload(CONTAINER).expect("upload");
@@ -260,7 +271,7 @@ fn a_deploy_is_held_to_a_policy() {
     fs::write(pool.join(sha256(CONTAINER)), CONTAINER).expect("write the object");
     repository(&source, &signed());
     let deploy = |more: &[&str]| -> Output {
-        let args = [&["deploy"], more, &["out", "source"]].concat();
+        let args = [&["deploy"], more, &["out", "source/.pvr"]].concat();
         pvr(root.path(), &args)
     };
     let out = root.path().join("out");
