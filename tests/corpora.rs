@@ -1,0 +1,67 @@
+//! The fuzz corpora, replayed: each check of `fuzz/checks` takes every input of its folder in `fuzz/corpus`, as it is and
+//! cut short. Fuzzing itself: `fuzz/Cargo.toml`.
+
+use std::fs;
+use std::path::Path;
+
+#[path = "../fuzz/checks/sig_certificate.rs"]
+mod sig_certificate;
+#[path = "../fuzz/checks/sig_document.rs"]
+mod sig_document;
+#[path = "../fuzz/checks/sig_pem.rs"]
+mod sig_pem;
+#[path = "../fuzz/checks/state.rs"]
+mod state;
+
+/// Every check; the folders of `fuzz` are held against this list.
+const CHECKS: &[(&str, fn(&[u8]))] = &[
+    ("sig_certificate", sig_certificate::run),
+    ("sig_document", sig_document::run),
+    ("sig_pem", sig_pem::run),
+    ("state", state::run),
+];
+
+/// At how many places each input is cut off.
+const CUTS: usize = 16;
+
+fn names(folder: &Path) -> Vec<String> {
+    let stem = |entry: fs::DirEntry| entry.path().file_stem().unwrap().to_string_lossy().into_owned();
+    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| stem(entry.unwrap())).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn every_check_has_a_target_and_a_corpus_and_is_replayed() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let mut checks: Vec<_> = CHECKS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    checks.sort();
+    for folder in ["checks", "fuzz_targets", "corpus"] {
+        assert_eq!(names(&fuzz.join(folder)), checks, "fuzz/{folder} and CHECKS");
+    }
+    let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
+    for name in checks {
+        assert!(manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")), "fuzz/Cargo.toml lacks {name}");
+    }
+}
+
+#[test]
+fn no_input_of_a_corpus_is_a_finding() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    for (name, run) in CHECKS {
+        let mut inputs = 0;
+        for entry in fs::read_dir(corpus.join(name)).unwrap() {
+            let path = entry.unwrap().path();
+            let data = fs::read(&path).unwrap();
+            // Shown only if one of them panics.
+            println!("{}", path.display());
+            run(&data);
+            for cut in 0..CUTS {
+                run(&data[..data.len() * cut / CUTS]);
+            }
+            inputs += 1;
+        }
+        assert!(inputs > 0, "{name} has no corpus");
+        println!("{name}: {inputs} inputs");
+    }
+}
