@@ -6,11 +6,23 @@ use std::path::Path;
 
 #[path = "../fuzz/checks/device_verdict.rs"]
 mod device_verdict;
+#[path = "../fuzz/checks/sig_certificate.rs"]
+mod sig_certificate;
+#[path = "../fuzz/checks/sig_document.rs"]
+mod sig_document;
+#[path = "../fuzz/checks/sig_pem.rs"]
+mod sig_pem;
 #[path = "../fuzz/checks/state.rs"]
 mod state;
 
 /// Every check; the folders of `fuzz` are held against this list.
-const CHECKS: &[(&str, fn(&[u8]))] = &[("device_verdict", device_verdict::run), ("state", state::run)];
+const CHECKS: &[(&str, fn(&[u8]))] = &[
+    ("device_verdict", device_verdict::run),
+    ("sig_certificate", sig_certificate::run),
+    ("sig_document", sig_document::run),
+    ("sig_pem", sig_pem::run),
+    ("state", state::run),
+];
 
 /// At how many places each input is cut off.
 const CUTS: usize = 16;

@@ -1,20 +1,5 @@
-//! Certificates and keys in DER. A certificate that is read is made of the bytes that were given, and what is signed lies within.
 #![no_main]
+#[path = "../checks/sig_certificate.rs"]
+mod check;
 
-use libfuzzer_sys::fuzz_target;
-use pvr_agent::sig::cert::Certificate;
-use pvr_agent::sig::key::PrivateKey;
-use pvr_agent::sig::public::{Hash, PublicKey, Signature};
-
-fuzz_target!(|bytes: &[u8]| {
-    PublicKey::from_spki(bytes).ok();
-    PublicKey::from_pkcs1(bytes).ok();
-    PrivateKey::from_der(bytes).ok();
-    let Ok((cert, rest)) = Certificate::parse_prefix(bytes) else { return };
-    assert_eq!([&cert.raw, rest].concat(), bytes);
-    assert!(cert.raw.windows(cert.tbs.len()).any(|window| window == cert.tbs));
-    if let Ok(key) = cert.public_key() {
-        cert.is_signed_by(&key);
-        key.verify(Hash::Sha256, bytes, Signature::RsaPkcs1(&cert.signature));
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| check::run(data));

@@ -80,8 +80,8 @@ pub fn signatures(state: &Object) -> impl Iterator<Item = (&String, &Value)> {
     state.iter().filter(|(_, value)| value.get("#spec").and_then(Value::as_str) == Some(jws::SPEC))
 }
 
-/// Writes a file whole or not at all, in place of what was there, like a shell's `>` does: through a link, and with the
-/// permissions that the old one had. A device or a FIFO is written into.
+/// Writes a file in place of what was there, like a shell's `>` does: through a link, and with the permissions that the old
+/// one had; but whole or not at all, where the folder lets it. A device or a FIFO is written into.
 pub fn write_elsewhere(path: &Path, text: &str) -> Result<(), RepoError> {
     let there = fs::metadata(path);
     if there.as_ref().is_ok_and(|metadata| !metadata.is_file()) {
@@ -100,5 +100,12 @@ pub fn write_elsewhere(path: &Path, text: &str) -> Result<(), RepoError> {
         file.sync_all().on("write", &temporary)?;
         super::files::rename(&temporary, &target)
     };
-    write().inspect_err(|_| drop(fs::remove_file(&temporary)))
+    match write() {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            fs::remove_file(&temporary).ok();
+            // A file in a folder that nobody may write to, or mounted on its own, can only be written into.
+            if there.is_ok() { fs::write(path, text).on("write", path) } else { Err(error) }
+        }
+    }
 }

@@ -228,7 +228,12 @@ impl Document {
             x5c: x5c.map(<[_]>::to_vec),
             critical: false,
         };
-        let protected = base64::url(header.write(&key.public()?).as_bytes());
+        let text = header.write(&key.public()?);
+        let protected = base64::url(text.as_bytes());
+        // What nobody would read is not signed: too many patterns, too long a chain.
+        if protected.len() > MAX_PROTECTED || Header::parse(text.as_bytes()).as_ref() != Ok(&header) {
+            return Err(KeyError::Header);
+        }
         let signature = key.sign(&signing_input(&protected, payload))?;
         Ok(Self { protected, header, signature })
     }

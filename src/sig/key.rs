@@ -42,6 +42,9 @@ pub enum KeyError {
     /// On a curve that pvs@2 has no signature for.
     #[error("keys on the curve {0} are not supported\n{USABLE}")]
     Curve(&'static str),
+    /// The header would be one that is not read again.
+    #[error("the patterns or the certificates are too many or too long for a signature")]
+    Header,
     /// The computation failed.
     #[error("signing failed")]
     Sign,

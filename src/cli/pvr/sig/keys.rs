@@ -11,6 +11,7 @@ use crate::cli::pvr::show;
 use crate::net::{Method, Redirects, Request, Url};
 use crate::repo::{MAX_ARCHIVE, shown, unpack_default_keys};
 use crate::sig::cert::Certificate;
+use crate::sig::jws::MAX_CHAIN;
 use crate::sig::key::{KeyError, PrivateKey};
 use crate::sig::public::PublicKey;
 use crate::sig::verify::Trust;
@@ -78,6 +79,9 @@ fn chain(path: &Path, key: &PrivateKey, code: u8) -> Result<Vec<Vec<u8>>, Failur
         return Err(failed(format!(
             "the first certificate of {path} is not that of the key: nobody could verify the signature\nput the signer's certificate first, or give the key that belongs to it"
         )));
+    }
+    if certs.len() > MAX_CHAIN {
+        return Err(failed(format!("{path} holds more than {MAX_CHAIN} certificates, which no signature may have")));
     }
     Ok(certs.into_iter().map(|cert| cert.raw).collect())
 }
@@ -147,15 +151,12 @@ fn place(context: &Context, given: Option<&str>, otherwise: &str) -> Place {
 
 fn read(path: &Path, code: u8) -> Result<String, Failure> {
     let failed = |error: io::Error| Failure::coded(code, format!("open {}: {}", shown(path), words(&error)));
-    let metadata = fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() || metadata.len() > MAX_FILE {
-        return Err(Failure::coded(
-            code,
-            format!("{} is no file of keys: no file at all, or one of more than 4 MiB", shown(path)),
-        ));
-    }
     let mut bytes = Vec::new();
-    fs::File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes)).map_err(failed)?;
+    // A pipe is as good as a file, and /dev/zero has an end here too.
+    fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(Failure::coded(code, format!("{} is no file of keys: it has more than 4 MiB", shown(path))));
+    }
     // What stands around the blocks may be in any encoding.
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
