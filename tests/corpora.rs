@@ -16,7 +16,9 @@ mod sig_pem;
 mod state;
 
 /// Every check; the folders of `fuzz` are held against this list.
-const CHECKS: &[(&str, fn(&[u8]))] = &[
+type Check = (&'static str, fn(&[u8]));
+
+const CHECKS: &[Check] = &[
     ("device_verdict", device_verdict::run),
     ("sig_certificate", sig_certificate::run),
     ("sig_document", sig_document::run),

@@ -30,7 +30,7 @@ struct Cli {
 enum Command {
     Fsck(fsck::Args),
     Gc(gc::Args),
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// The pvr command line: repositories, deploys, posts
     #[command(disable_help_flag = true)]
     Pvr {
@@ -45,7 +45,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match Cli::try_parse_from(args) {
         Ok(Cli { command: Command::Fsck(args) }) => fsck::run(args),
         Ok(Cli { command: Command::Gc(args) }) => gc::run(args),
-        Ok(Cli { command: Command::Serve(args) }) => serve::run(args),
+        Ok(Cli { command: Command::Serve(args) }) => serve::run(*args),
         Ok(Cli { command: Command::Pvr { args } }) => return pvr::run(args.into_iter()),
         Err(error) => {
             // To a closed pipe or a full disk: there is nobody left to tell.

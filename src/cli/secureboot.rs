@@ -49,6 +49,8 @@ impl SecureBoot {
     /// What is demanded, and a line that says so. `config` is the file that was named.
     pub(super) fn demands(&self, config: Option<&Path>) -> Result<(Demands, String)> {
         let file = match config {
+            // What flags override need not make sense.
+            _ if self.secureboot.is_some() && self.trust.is_some() => Said::default(),
             Some(file) => said_in(file)?,
             None if Path::new(ETC_FILE).exists() => said_in(Path::new(ETC_FILE))?,
             None => Said::default(),

@@ -117,8 +117,10 @@ fn same_name(one: &[u8], other: &[u8]) -> bool {
     one == other || parts(one).zip(parts(other)).is_some_and(|(one, other)| one == other)
 }
 
-/// The attributes of a name and whether each begins a part, with texts in lower case.
-fn parts(name: &[u8]) -> Option<Vec<(bool, Vec<u8>, Vec<u8>)>> {
+/// An attribute of a name: whether it begins a part, its kind, its value with its tag; texts in lower case.
+type Attribute = (bool, Vec<u8>, Vec<u8>);
+
+fn parts(name: &[u8]) -> Option<Vec<Attribute>> {
     const UTF8: u8 = 0x0c;
     const PRINTABLE: u8 = 0x13;
     let mut sets = Values(asn1::whole(name, asn1::SEQUENCE)?);

@@ -16,6 +16,10 @@ use crate::sig::public::{Curve, Hash, Kind, PublicKey, Signature};
 /// Longest signature: RSA of 8192 bits, or two numbers of an odd length.
 const MAX_SIGNATURE: usize = 2048;
 
+/// What looking at one signature, or at one certificate of a chain, is worth in comparisons: a small processor takes some
+/// milliseconds for the largest keys, and a state of a stranger could make it do that for minutes.
+const COST: u64 = 50_000;
+
 /// What came of one signature, as far as it came.
 #[derive(Debug, Default)]
 pub(super) struct Proof {
@@ -64,6 +68,9 @@ impl Proof {
         if bytes.len() > MAX_SIGNATURE {
             return Err(Failure::TooLarge("signature"));
         }
+        let certificates = header.certificates.as_ref().map_or(0, Vec::len) as u64;
+        let cost = COST * (1 + certificates);
+        work.0 = work.0.checked_sub(cost).ok_or(Failure::TooLarge("share of all the work that signatures are"))?;
         let key = match &header.certificates {
             Some(given) => self.signer(given, pairs, trust, work)?,
             None => trust.key.clone().ok_or(Failure::NoKey)?,

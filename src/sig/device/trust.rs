@@ -92,7 +92,7 @@ fn anchors(text: &str) -> Result<(Vec<Certificate>, usize), TrustError> {
         return Err(TrustError::TooMany);
     }
     let mut found = Certificate::from_pem(text);
-    found.retain(|cert| super::chain::is_readable(cert));
+    found.retain(super::chain::is_readable);
     let skipped = all - found.len();
     Ok((found, skipped))
 }
