@@ -13,8 +13,11 @@ mod sig_pem;
 #[path = "../fuzz/checks/state.rs"]
 mod state;
 
+/// A name, and what takes the bytes of an input.
+type Check = (&'static str, fn(&[u8]));
+
 /// Every check; the folders of `fuzz` are held against this list.
-const CHECKS: &[(&str, fn(&[u8]))] = &[
+const CHECKS: &[Check] = &[
     ("sig_certificate", sig_certificate::run),
     ("sig_document", sig_document::run),
     ("sig_pem", sig_pem::run),

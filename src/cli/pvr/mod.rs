@@ -163,7 +163,7 @@ enum Command {
     #[command(alias = "c")]
     Clone(clone::Args),
     /// Sign the committed state, or parts of it, and verify signatures
-    Sig(sig::Args),
+    Sig(Box<sig::Args>),
     /// Print or set what all repositories share
     GlobalConfig(global_config::Args),
     /// Print a script that completes commands and flags in a shell
