@@ -13,7 +13,7 @@ mod sig_pem;
 #[path = "../fuzz/checks/state.rs"]
 mod state;
 
-/// A name, and what takes the bytes of an input.
+/// A name, and what panics at a finding.
 type Check = (&'static str, fn(&[u8]));
 
 /// Every check; the folders of `fuzz` are held against this list.
