@@ -16,16 +16,16 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-#[path = "../tests/program/mod.rs"]
-mod program;
+mod common;
+
+use common::{Better, Noise, Running, lay_out, median, row, runs, serve, workplace};
 
 const OBJECTS: usize = 16;
 const CONNECTIONS: usize = 5;
-const RUNS: usize = 5;
 
 /// What a device's web server runs for an upload today, reduced to the work: store, hash, compare, name.
 const CGI: &str = r#"#!/bin/sh
@@ -47,22 +47,9 @@ struct Object {
     size: u64,
 }
 
-/// A process that ends with this value.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn main() -> io::Result<()> {
-    let mib: usize = std::env::var("BENCH_MIB").ok().and_then(|value| value.parse().ok()).unwrap_or(1024);
-    let place = std::env::var_os("BENCH_DIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
-    let work = Path::new(&place).join("pvr-agent-bench");
-    let _ = fs::remove_dir_all(&work);
-    fs::create_dir_all(&work)?;
+    let mib = common::knob("BENCH_MIB", 1024);
+    let work = workplace("endpoint")?;
     let busybox = Command::new("busybox").arg("true").status().is_ok_and(|status| status.success());
     if !busybox {
         eprintln!("no busybox: the peer's columns stay empty");
@@ -75,7 +62,7 @@ fn main() -> io::Result<()> {
     let [mut hash, mut disk, mut up, mut down, mut one_down] = [const { Vec::new() }; 5];
     let [mut peer_up, mut peer_down, mut peer_one_down] = [const { Vec::new() }; 3];
     let [mut idle, mut peak, mut start] = [const { Vec::new() }; 3];
-    for run in 0..RUNS {
+    for run in 0..runs() {
         hash.push(rate(hash_all(&objects)?));
         let before = write_all(&work.join("disk"), &objects)?;
         let storage = work.join(format!("storage{run}"));
@@ -100,19 +87,22 @@ fn main() -> io::Result<()> {
     }
     fs::remove_dir_all(&work)?;
 
-    println!("{mib} MiB in {OBJECTS} objects over {CONNECTIONS} connections, median of {RUNS} runs, {}", machine());
+    println!(
+        "{mib} MiB in {OBJECTS} objects over {CONNECTIONS} connections, median of {} runs, {}",
+        runs(),
+        common::machine()
+    );
     println!();
-    println!("| MB/s | here | beside it | | ratio (lowest to highest of the runs) | aim |");
-    println!("|---|---|---|---|---|---|");
+    common::head("MB/s");
     if busybox {
-        row("upload", &up, "busybox httpd + CGI", &peer_up, "at least 3");
+        row(Better::More, "upload", &up, "busybox httpd + CGI", &peer_up, "at least 3");
     }
     let bound: Vec<f64> = hash.iter().zip(&disk).map(|(hash, disk)| hash.min(*disk)).collect();
     let bounds = format!("slower of one-core sha256 ({:.0}) and disk ({:.0})", median(&hash), median(&disk));
-    row("upload", &up, &bounds, &bound, "at least 0.8");
+    row(Better::More, "upload", &up, &bounds, &bound, "at least 0.8");
     if busybox {
-        row("download", &down, "busybox httpd", &peer_down, "at least 1");
-        row("download over one connection", &one_down, "busybox httpd", &peer_one_down, "at least 1");
+        row(Better::More, "download", &down, "busybox httpd", &peer_down, "at least 1");
+        row(Better::More, "download over one connection", &one_down, "busybox httpd", &peer_one_down, "at least 1");
     }
     println!();
     println!("| | here | aim |");
@@ -123,42 +113,9 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// The ratio is taken run by run: what else the machine did in a run, it did to both.
-fn row(what: &str, here: &[f64], name: &str, beside: &[f64], aim: &str) {
-    let mut ratios: Vec<f64> = here.iter().zip(beside).map(|(here, beside)| here / beside).collect();
-    ratios.sort_by(f64::total_cmp);
-    let (lowest, highest) = (ratios[0], ratios[ratios.len() - 1]);
-    println!(
-        "| {what} | {:.0} | {name} | {:.0} | **{:.2}** ({lowest:.2} to {highest:.2}) | {aim} |",
-        median(here),
-        median(beside),
-        median(&ratios)
-    );
-}
-
-fn median(figures: &[f64]) -> f64 {
-    let mut figures = figures.to_vec();
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
-}
-
-fn machine() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown CPU");
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("{cores} cores of {}", model.trim_start_matches(['\t', ' ', ':']))
-}
-
 /// Files that don't compress and don't repeat, in the page cache.
 fn objects(work: &Path, mib: usize) -> io::Result<Vec<Object>> {
-    let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut next = || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed
-    };
-    let block: Vec<u8> = (0..(1 << 20) / 8).flat_map(|_| next().to_le_bytes()).collect();
+    let block = Noise::new().bytes(1 << 20);
     (0..OBJECTS)
         .map(|number| {
             let path = work.join(format!("object{number}"));
@@ -180,19 +137,8 @@ fn objects(work: &Path, mib: usize) -> io::Result<Vec<Object>> {
 }
 
 fn hash_all(objects: &[Object]) -> io::Result<Duration> {
-    let mut buffer = vec![0; 1 << 18];
     let begun = Instant::now();
-    for object in objects {
-        let mut file = File::open(&object.path)?;
-        let mut hash = Sha256::new();
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                read => hash.update(&buffer[..read]),
-            }
-        }
-        std::hint::black_box(hash.finalize());
-    }
+    common::hash_files(objects.iter().map(|object| object.path.as_path()))?;
     Ok(begun.elapsed())
 }
 
@@ -260,36 +206,6 @@ fn ours(storage: &Path, objects: &[Object]) -> io::Result<Ours> {
 fn path_of(url: &str) -> &str {
     let rest = url.trim_start_matches("http://");
     rest.find('/').map_or("/", |slash| &rest[slash..])
-}
-
-/// A storage with an empty factory revision.
-fn lay_out(storage: &Path) -> io::Result<()> {
-    fs::create_dir_all(storage.join("objects"))?;
-    fs::create_dir_all(storage.join("trails/0/.pvr"))?;
-    fs::create_dir_all(storage.join("trails/0/.pv"))?;
-    fs::write(storage.join("trails/0/.pvr/json"), br##"{"#spec":"pantavisor-service-system@1"}"##)?;
-    fs::write(storage.join("trails/0/.pv/done"), b"")?;
-    std::os::unix::fs::symlink("0", storage.join("trails/current"))
-}
-
-fn serve(storage: &Path) -> io::Result<(Running, String)> {
-    let mut child = program::command()
-        .args(["serve", "--port", "0", "--storage"])
-        .arg(storage)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let out = child.stdout.take().ok_or_else(|| io::Error::other("no output"))?;
-    let running = Running(child);
-    let mut lines = BufReader::new(out).lines();
-    let host = loop {
-        let line = lines.next().ok_or_else(|| io::Error::other("the server named no URL"))??;
-        if let (Some(start), Some(end)) = (line.find("http://"), line.find("/cgi-bin/pvr")) {
-            break line[start + 7..end].to_string();
-        }
-    };
-    std::thread::spawn(move || lines.for_each(drop)); // never let it block on a full pipe
-    Ok((running, host))
 }
 
 fn peer(www: &Path, objects: &[Object]) -> io::Result<[Duration; 3]> {

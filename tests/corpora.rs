@@ -15,9 +15,10 @@ mod sig_pem;
 #[path = "../fuzz/checks/state.rs"]
 mod state;
 
-/// Every check; the folders of `fuzz` are held against this list.
+/// A name, and what panics at a finding.
 type Check = (&'static str, fn(&[u8]));
 
+/// Every check; the folders of `fuzz` are held against this list.
 const CHECKS: &[Check] = &[
     ("device_verdict", device_verdict::run),
     ("sig_certificate", sig_certificate::run),

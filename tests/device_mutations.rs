@@ -1,11 +1,11 @@
 //! Signed states with something changed in what was signed, in who signed it, or in the signature: no device policy that
 //! demands coverage may take one. Bytes are flipped, dropped and doubled.
 
-#[path = "black_box/mod.rs"]
-mod black_box;
+#[path = "black_box/chance.rs"]
+mod chance;
 mod verdicts;
 
-use black_box::{Dice, rounds};
+use chance::{Dice, rounds};
 use pvr_agent::sig::base64;
 use pvr_agent::sig::device::{Clock, Policy, verify};
 use pvr_agent::state::JsonLimits;

@@ -1,10 +1,10 @@
 //! The device's matcher beside musl's `fnmatch`, which is the one in Pantavisor's initial ram disk: random pairs of pattern
 //! and key, with `FNM_PATHNAME` alone and with `FNM_LEADING_DIR`. A C program of a few lines answers for musl.
 
-#[path = "black_box/mod.rs"]
-mod black_box;
+#[path = "black_box/chance.rs"]
+mod chance;
 
-use black_box::{Dice, rounds, skip};
+use chance::{Dice, rounds, skip};
 use pvr_agent::sig::fnmatch::{Pattern, Work};
 use std::io::Write;
 use std::path::Path;

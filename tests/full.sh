@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything at full weight: every repetition that was promised, with the figures that the tests print, and the benches.
-# Takes a while, wants root (mounts, packages), 12 GB of disk and busybox.
+# Takes a while, wants root (mounts, packages), 12 GB of disk, busybox and pigz.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +15,10 @@ cargo test -- --nocapture --test-threads 1
 printf '== static binaries: all targets, all tests of the program on each\n'
 cross/build.sh all
 PVR_ROUNDS=1 cross/test.sh all # the processors are emulated: repetitions are for the native run above
+printf '== the Debian package\n'
+packaging/deb.sh
+packaging/check.sh "${CARGO_TARGET_DIR:-target}/release/pvr-agent"
 printf '== benches\n'
-cargo bench --bench endpoint
-cargo bench --bench sig
+for bench in endpoint status deploy export clone sig; do
+    cargo bench --bench "$bench"
+done

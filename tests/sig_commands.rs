@@ -113,6 +113,9 @@ fn everything_may_come_from_the_environment() {
         assert_eq!(shown[member], file[member], "what is printed is what is in the file");
     }
     assert_eq!(summary(&listed)["protected"], serde_json::json!(["app/run.json"]));
+    // Set to nothing: as if it were not there.
+    let nothing = ["sig", "--cacerts", "", "--output", "", "--key", "", "--at", "", "ls", "app"];
+    home.run("r", &nothing, &with).code(0);
     // A flag wins.
     let wrong = [("PVR_SIG_CACERTS", root.as_str()), ("PVR_SIG_AT", "2000-01-01")];
     sig(&home, &["add", "-p", "app"]).code(0);

@@ -3,12 +3,10 @@
 //! Each alteration is one byte flipped, dropped or doubled, at a place that is drawn, of the text of a signed state. One that
 //! leaves the canonical form of the state as it was is none.
 
-mod black_box;
-
 use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 
-use black_box::{Dice, rounds};
 use pvr_agent::sig::cert::Certificate;
 use pvr_agent::sig::jws::{Document, Header, Patterns};
 use pvr_agent::sig::key::PrivateKey;
@@ -18,6 +16,32 @@ use pvr_agent::sig::{base64, chain_pvr};
 use pvr_agent::state::canonical::to_canonical;
 use pvr_agent::state::parse::parse_strict;
 use pvr_agent::state::{JsonLimits, Object, Value};
+
+/// So many of `full` as `PVR_ROUNDS` (per cent, 5 if unset) says.
+fn rounds(full: usize) -> usize {
+    let percent = std::env::var("PVR_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    (full * percent / 100).max(100)
+}
+
+/// A small generator of numbers (xorshift), so that a failing run can be repeated from the seed that it prints.
+struct Dice(u64);
+
+impl Dice {
+    /// Seeded from `PVR_SEED`, or from the keys of the standard library's hasher, which are random.
+    fn new(test: &str) -> Self {
+        let given = std::env::var("PVR_SEED").ok().and_then(|value| value.parse().ok());
+        let seed = given.unwrap_or_else(|| RandomState::new().build_hasher().finish() | 1);
+        println!("{test}: PVR_SEED={seed}");
+        Self(seed)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
 
 /// 2027-01-01
 const AT: i64 = 1_798_761_600;
@@ -82,7 +106,7 @@ fn alter(dice: &mut Dice, text: &[u8], at: usize) -> Vec<u8> {
 #[test]
 fn one_byte_of_a_signed_state() {
     let mut dice = Dice::new("one_byte_of_a_signed_state");
-    let rounds = rounds(20_000, 200);
+    let rounds = rounds(20_000);
     let cases = [
         signed("rsa.key", Some("rsa.chain.pem")),
         signed("ec.key", Some("ec.chain.pem")),
@@ -124,7 +148,7 @@ fn one_byte_of_a_signed_state() {
 #[test]
 fn one_byte_of_what_is_decoded() {
     let mut dice = Dice::new("one_byte_of_what_is_decoded");
-    let rounds = rounds(20_000, 200);
+    let rounds = rounds(20_000);
     let cases = [signed("rsa.key", Some("rsa.chain.pem")), signed("ec.key", Some("ec.chain.pem"))];
     for round in 0..rounds {
         let case = &cases[round % 2];

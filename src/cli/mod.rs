@@ -7,6 +7,8 @@ mod announcement;
 pub mod fsck;
 pub mod gc;
 mod limits;
+#[cfg(feature = "man")]
+mod man;
 pub mod pvr;
 mod secureboot;
 pub mod serve;
@@ -30,6 +32,8 @@ struct Cli {
 enum Command {
     Fsck(fsck::Args),
     Gc(gc::Args),
+    #[cfg(feature = "man")]
+    Man(man::Args),
     Serve(Box<serve::Args>),
     /// The pvr command line: repositories, deploys, posts
     #[command(disable_help_flag = true)]
@@ -45,6 +49,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match Cli::try_parse_from(args) {
         Ok(Cli { command: Command::Fsck(args) }) => fsck::run(args),
         Ok(Cli { command: Command::Gc(args) }) => gc::run(args),
+        #[cfg(feature = "man")]
+        Ok(Cli { command: Command::Man(args) }) => man::run(&args),
         Ok(Cli { command: Command::Serve(args) }) => serve::run(*args),
         Ok(Cli { command: Command::Pvr { args } }) => return pvr::run(args.into_iter()),
         Err(error) => {

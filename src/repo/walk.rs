@@ -39,7 +39,9 @@ pub(super) fn walk(root: &Path) -> Result<Vec<Found>, RepoError> {
                 folders.push((entry.path(), path, shown));
                 continue;
             }
-            let file = match fs::metadata(entry.path()) {
+            // Of what is no link, the folder knows the way without the whole path.
+            let metadata = if kind.is_symlink() { fs::metadata(entry.path()) } else { entry.metadata() };
+            let file = match metadata {
                 Ok(metadata) => Some(metadata).filter(Metadata::is_file),
                 // A link that leads nowhere, or round in circles.
                 Err(_) if kind.is_symlink() => None,

@@ -143,11 +143,15 @@ impl Changes {
 
 /// The same state with every number in canonical form, so that equal quantities are equal values.
 pub(super) fn normal(state: &State) -> Result<State, RepoError> {
-    let text = to_canonical(&state.to_value())?;
-    // Its author is this program: what a stranger's document may cost was asked when it was read.
-    let limits = JsonLimits { bytes: text.len(), depth: JsonLimits::MAX_DEPTH };
-    let (value, _) = parse_lenient(text.as_bytes(), &limits).map_err(document::StateError::from)?;
-    Ok(State::from_value(value, Spec::Any)?)
+    state.with_json(|values| {
+        let text = to_canonical(&Value::Object(values))?;
+        // Its author is this program: what a stranger's document may cost was asked when it was read.
+        let limits = JsonLimits { bytes: text.len(), depth: JsonLimits::MAX_DEPTH };
+        match parse_lenient(text.as_bytes(), &limits).map_err(document::StateError::from)? {
+            (Value::Object(values), _) => Ok(values),
+            (other, _) => Err(document::StateError::NotAnObject(other.kind()).into()),
+        }
+    })
 }
 
 /// The value of a `.json` file, or `None` where it has to be an object: a text of 64 hex digits would be read as the

@@ -213,6 +213,24 @@ impl State {
         })
     }
 
+    /// The same state with other values in place of those that are inline; `normal` is asked for all of them at once, by
+    /// key. A value that it leaves out, or makes the name of an object of, stays as it is.
+    pub fn with_json<E>(&self, normal: impl FnOnce(Object) -> Result<Object, E>) -> Result<Self, E> {
+        let mut state = self.clone();
+        let values: Object = self.json().map(|(path, value)| (path.as_str().to_owned(), value.clone())).collect();
+        if values.is_empty() {
+            return Ok(state);
+        }
+        for (key, value) in normal(values)? {
+            if let Some(Entry::Json(old)) = state.entries.get_mut(key.as_str())
+                && is_inline(&key, &value)
+            {
+                *old = value;
+            }
+        }
+        Ok(state)
+    }
+
     /// The document.
     pub fn to_value(&self) -> Value {
         let spec = self.spec.iter().map(|spec| (SPEC_KEY.to_owned(), Value::from(spec.as_str())));
@@ -313,6 +331,20 @@ mod tests {
         for text in ["[]", "null", "\"x\"", "1", "true"] {
             assert!(matches!(parse(text, Spec::Known), Err(StateError::NotAnObject(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn other_values_take_the_place_of_inline_ones_only() {
+        let text = format!("{{\"a.json\":1,\"b.json\":2,\"c\":\"{ID}\",\"d.json\":\"{ID}\"}}");
+        let state = parse(&text, Spec::Any).unwrap();
+        let changed = state.with_json(|values| {
+            assert_eq!(values.keys().collect::<Vec<_>>(), ["a.json", "b.json"]);
+            let other = ["a.json", "c", "d.json", "new.json"].map(|key| (key.to_owned(), Value::from("other")));
+            Ok::<_, StateError>(other.into_iter().chain([("b.json".to_owned(), Value::from(ID))]).collect())
+        });
+        assert_eq!(changed.unwrap().to_canonical().unwrap(), text.replacen('1', "\"other\"", 1));
+        let none = parse(&format!("{{\"c\":\"{ID}\"}}"), Spec::Any).unwrap();
+        assert_eq!(none.with_json(|_| Err(())), Ok(none.clone()), "nobody is asked for nothing");
     }
 
     #[test]

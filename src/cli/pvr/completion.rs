@@ -18,6 +18,7 @@ const BASH: &str = r#"_NAME_complete() {
 complete -o bashdefault -o default -F _NAME_complete NAME
 "#;
 
+// Read as a file by `source`, or found by its name (`_pvr`) and run at the first completion: zsh does either.
 const ZSH: &str = r#"#compdef NAME
 _NAME_complete() {
     local -a found
@@ -25,7 +26,7 @@ _NAME_complete() {
     found=("${(@)found:#}")
     if (( ${#found} )); then compadd -- "${found[@]}"; else _files; fi
 }
-compdef _NAME_complete NAME
+if [[ ${funcstack[1]} == _NAME ]]; then _NAME_complete "$@"; else compdef _NAME_complete NAME; fi
 "#;
 
 const FISH: &str = r#"function __NAME_complete

@@ -175,6 +175,11 @@ enum Command {
     Version(version::Args),
 }
 
+/// The commands of `pvr` and their flags.
+pub fn definition() -> clap::Command {
+    Pvr::command()
+}
+
 /// Runs `pvr` with these arguments (without the program's own name).
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args = std::iter::once(OsString::from("pvr")).chain(args);

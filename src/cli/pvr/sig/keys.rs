@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
-use super::Group;
+use super::{Group, given};
 use crate::cli::pvr::context::Context;
 use crate::cli::pvr::failure::Failure;
 use crate::cli::pvr::show;
@@ -39,10 +39,10 @@ pub(super) struct Signer {
 impl Signer {
     /// Reads what the flags name. A certificate that is not that of the key would make a signature that nobody believes.
     pub(super) fn read(context: &Context, group: &Group, code: u8) -> Result<Self, Failure> {
-        let key_file = place(context, group.key.as_deref(), "key.default.pem");
-        let x5c_file = match group.x5c.as_deref() {
+        let key_file = place(context, given(&group.key), "key.default.pem");
+        let x5c_file = match given(&group.x5c) {
             Some("no") => None,
-            given => Some(place(context, given, "x5c.default.pem")),
+            chosen => Some(place(context, chosen, "x5c.default.pem")),
         };
         let wanted = [Some(&key_file), x5c_file.as_ref()];
         offer(
@@ -88,16 +88,16 @@ fn chain(path: &Path, key: &PrivateKey, code: u8) -> Result<Vec<Vec<u8>>, Failur
 
 /// Whom to believe.
 pub(super) fn trust(context: &Context, group: &Group) -> Result<Trust, Failure> {
-    if let Some(given) = group.pubkey.as_deref() {
-        return public(&super::file(context, given)).map(Trust::Keys);
+    if let Some(file) = given(&group.pubkey) {
+        return public(&super::file(context, file)).map(Trust::Keys);
     }
-    if matches!(group.cacerts.as_deref(), Some("_system_" | "_system" | "__system__")) {
+    if matches!(given(&group.cacerts), Some("_system_" | "_system" | "__system__")) {
         let bundle = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
         let found = bundle.or_else(|| SYSTEM.iter().map(PathBuf::from).find(|path| path.is_file()));
         let none = || Failure::coded(13, "this system has no file of certificates that it trusts\nset SSL_CERT_FILE");
         return authorities(&found.ok_or_else(none)?);
     }
-    let place = place(context, group.cacerts.as_deref(), "cacerts.default.pem");
+    let place = place(context, given(&group.cacerts), "cacerts.default.pem");
     offer(context, group, Some(&place).filter(|place| place.default).map(|place| place.path.as_path()).into_iter());
     if !place.path.exists() {
         return Err(Failure::coded(
@@ -142,9 +142,9 @@ struct Place {
     default: bool,
 }
 
-fn place(context: &Context, given: Option<&str>, otherwise: &str) -> Place {
-    match given {
-        Some(given) => Place { path: super::file(context, given), default: false },
+fn place(context: &Context, chosen: Option<&str>, otherwise: &str) -> Place {
+    match chosen {
+        Some(chosen) => Place { path: super::file(context, chosen), default: false },
         None => Place { path: context.config_dir.join("pvs").join(otherwise), default: true },
     }
 }
@@ -182,7 +182,7 @@ fn offer<'a>(context: &Context, group: &Group, mut files: impl Iterator<Item = &
         return;
     }
     // What fails here is said; that the file is missing, whoever needs it says.
-    if let Err(why) = fetch(context, group.certs_url.as_deref().filter(|url| !url.is_empty()).unwrap_or(CERTS_URL)) {
+    if let Err(why) = fetch(context, given(&group.certs_url).unwrap_or(CERTS_URL)) {
         show::tell(&format!("WARNING: the developer keys could not be fetched: {why}"));
     }
 }

@@ -82,7 +82,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
 impl Group {
     /// The second from 1970 at which certificates have to be valid.
     fn time(&self) -> Result<i64, Failure> {
-        let seconds = match self.at.as_deref() {
+        let seconds = match given(&self.at) {
             None => Some(clock::seconds(clock::now())),
             Some(text) => clock::parse_rfc3339(text),
         };
@@ -94,7 +94,7 @@ impl Group {
 
     /// Puts a signature where `--output` says, if it says so.
     fn also(&self, context: &Context, text: &str, code: u8) -> Result<(), Failure> {
-        match self.output.as_deref() {
+        match given(&self.output) {
             None => Ok(()),
             Some("-") => super::show::print(text),
             Some(path) => {
@@ -102,6 +102,11 @@ impl Group {
             }
         }
     }
+}
+
+/// What a flag was given. Nothing at all is what a script has whose variable is not set.
+fn given(flag: &Option<String>) -> Option<&str> {
+    flag.as_deref().filter(|text| !text.is_empty())
 }
 
 /// A path as a command was given it.
