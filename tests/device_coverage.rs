@@ -145,7 +145,7 @@ fn the_key_of_a_device() {
     let header = r#"{"alg":"ES256","pvs":{"include":["*","*/**"],"exclude":[]},"typ":"PVS"}"#;
     let mut state = members(&[("a/x", r#""ab""#)]);
     let signed = signature(&state, header, &["#spec", "a/x"]);
-    state.insert("_sigs/a.json".to_owned(), signed.replace("*", "*"));
+    state.insert("_sigs/a.json".to_owned(), signed);
     let verdict = |trust: &Trust| verify(text(&state).as_bytes(), trust, Policy::Lenient, Clock::Unknown);
     // Its patterns select the signature itself, which cannot have been signed.
     assert!(!verdict(&trust).accepted);

@@ -12,6 +12,7 @@ pub mod http;
 pub mod program;
 pub mod seed;
 
+#[allow(unused_imports, reason = "every test binary uses its part of this")]
 pub use chance::{Dice, per_cent, rounds, skip};
 
 /// The sha256 of `bytes` as 64 lower-case hex digits.
