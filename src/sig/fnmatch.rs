@@ -4,7 +4,7 @@
 //!
 //! - `*` and `?` don't match `/`; `**` is `*` twice. A leading dot is nothing special.
 //! - `[…]` is a class, `[!…]` and `[^…]` what is not in it. A first `]` or `-` stands for itself; a backslash too. Ranges go
-//!   by byte. `[:alpha:]` and its like know ASCII only. `[.x.]` and `[=x=]` match nothing. A class may have a `/` in it,
+//!   by byte, and the end of one is in the class whatever its beginning. `[:alpha:]` and its like know ASCII only. `[.x.]` and `[=x=]` match nothing. A class may have a `/` in it,
 //!   and never matches one. A `[` without its `]` stands for itself.
 //! - A backslash takes its meaning from what follows; the last byte of a pattern it is itself.
 //! - With `FNM_LEADING_DIR`, a pattern that matches the first segments of a key matches it.
@@ -167,11 +167,12 @@ fn class_takes(class: &[u8], byte: u8) -> bool {
     loop {
         rest = match rest {
             [] | [b']', ..] => return negated,
-            [b'-', high, behind @ ..] if *high != b']' => {
+            // The end of a range is read once more, by itself: `[b-a]` has both, `[a-c-e]` all five.
+            [b'-', high, ..] if *high != b']' => {
                 if (low..=*high).contains(&byte) {
                     return !negated;
                 }
-                behind
+                &rest[1..]
             }
             [b'[', kind @ (b':' | b'.' | b'='), behind @ ..] => {
                 let Some(length) = name_length(behind, *kind) else { return negated };
@@ -240,6 +241,7 @@ mod tests {
             ("[!a]/x", &["b/x", "!/x"], &["a/x", "/x", "é/x"]),
             ("[^a]/x", &["b/x"], &["a/x"]),
             ("[]a]", &["]", "a"], &["b"]),
+            ("[b-a]", &["a", "b"], &["c", "-"]),
             ("[a-c-e]", &["a", "b", "c", "d", "e"], &["-", "f"]),
             ("[[:upper:]]/x", &["A/x"], &["a/x", "É/x"]),
             ("[a/b]", &["a", "b"], &["/"]),

@@ -111,8 +111,7 @@ impl Verdict {
     }
 
     fn too_large(mut self, why: &str) -> Self {
-        // What a device would say is not known.
-        self.refuse(Answer::Accepted, None, Reason::TooLarge, why);
+        self.refuse(Answer::Unknown, None, Reason::TooLarge, why);
         self
     }
 
@@ -121,29 +120,31 @@ impl Verdict {
         self.keys = pairs.iter().map(|pair| KeyReport::of(pair.key)).collect();
         if found.len() > MAX_SIGNATURES {
             let why = format!("it has more than {MAX_SIGNATURES} signatures");
-            return self.refuse(Answer::Accepted, None, Reason::TooLarge, why);
+            return self.refuse(Answer::Unknown, None, Reason::TooLarge, why);
         }
         let mut work = Work(MAX_WORK);
         let mut covered = 0;
         let mut proofs = Vec::with_capacity(found.len());
         for (index, found) in found.iter().enumerate() {
-            let proof = Proof::of(found, pairs, trust, &mut work);
+            let mut proof = Proof::of(found, pairs, trust, &mut work);
             let failure = proof.failure.clone();
             self.signatures.push(proof.report(pairs[found.at].key));
             if let Some(failure) = &failure {
-                let answer = if *failure == Failure::Crash { Answer::Crash } else { Answer::BadSignature };
-                let reason = match failure {
-                    Failure::TooLarge(_) => Reason::TooLarge,
-                    _ => Reason::BadSignature,
+                let (answer, reason) = match failure {
+                    Failure::Crash => (Answer::Crash, Reason::BadSignature),
+                    Failure::TooLarge(_) => (Answer::Unknown, Reason::TooLarge),
+                    _ => (Answer::BadSignature, Reason::BadSignature),
                 };
                 self.refuse(answer, Some(pairs[found.at].key), reason, failure.to_string());
             } else {
                 covered += self.cover(index, &proof.picked);
                 if covered > MAX_COVERED {
                     let why = format!("its signatures cover more than {MAX_COVERED} keys, each counted once for each");
-                    return self.refuse(Answer::Accepted, None, Reason::TooLarge, why);
+                    return self.refuse(Answer::Unknown, None, Reason::TooLarge, why);
                 }
             }
+            // As many as keys, for each signature.
+            proof.picked = Vec::new();
             proofs.push(proof);
         }
         if self.policy.demands_coverage() {

@@ -50,6 +50,8 @@ pub enum Answer {
     NotCovered,
     /// It would end with a segmentation fault.
     Crash,
+    /// That is not known: there was too much to look at.
+    Unknown,
 }
 
 /// One thing that speaks against a state.
