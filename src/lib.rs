@@ -13,6 +13,7 @@
 //! | [`net`] | the one HTTP/1.1 client |
 //! | [`pvctrl`] | typed calls of Pantavisor's control socket |
 //! | [`dm`] | dm-verity: hash trees over volumes, made and checked |
+//! | [`sig`] | signatures of states: sign, read, verify |
 //! | [`trails`] | revisions on disk: names, layout, install, progress, boot links, fsck, gc |
 //! | [`remote`] | client side of the pvr REST protocol |
 //! | [`repo`] | the working copy (`.pvr`): add, status, commit, checkout, get, post |
@@ -31,6 +32,7 @@ pub mod pvctrl;
 pub mod pvtx;
 pub mod remote;
 pub mod repo;
+pub mod sig;
 pub mod state;
 pub mod store;
 pub mod trails;

@@ -6,8 +6,16 @@ use std::path::Path;
 
 #[path = "../fuzz/checks/control.rs"]
 mod control;
+#[path = "../fuzz/checks/device_verdict.rs"]
+mod device_verdict;
 #[path = "../fuzz/checks/pvtx.rs"]
 mod pvtx;
+#[path = "../fuzz/checks/sig_certificate.rs"]
+mod sig_certificate;
+#[path = "../fuzz/checks/sig_document.rs"]
+mod sig_document;
+#[path = "../fuzz/checks/sig_pem.rs"]
+mod sig_pem;
 #[path = "../fuzz/checks/state.rs"]
 mod state;
 #[path = "../fuzz/checks/verity.rs"]
@@ -17,8 +25,16 @@ mod verity;
 type Check = (&'static str, fn(&[u8]));
 
 /// Every check; the folders of `fuzz` are held against this list.
-const CHECKS: &[Check] =
-    &[("control", control::run), ("pvtx", pvtx::run), ("state", state::run), ("verity", verity::run)];
+const CHECKS: &[Check] = &[
+    ("control", control::run),
+    ("device_verdict", device_verdict::run),
+    ("pvtx", pvtx::run),
+    ("sig_certificate", sig_certificate::run),
+    ("sig_document", sig_document::run),
+    ("sig_pem", sig_pem::run),
+    ("state", state::run),
+    ("verity", verity::run),
+];
 
 /// At how many places each input is cut off.
 const CUTS: usize = 16;

@@ -20,6 +20,8 @@ pub(super) struct Announcement<'a> {
     /// https is spoken, with this certificate.
     pub(super) secured: Option<Secured<'a>>,
     pub(super) runner: Runner,
+    /// What is demanded of signatures.
+    pub(super) signatures: String,
     pub(super) warnings: &'a [String],
 }
 
@@ -66,6 +68,7 @@ impl fmt::Display for Announcement<'_> {
         if self.runner == Runner::Nobody {
             writeln!(f, "stand-alone: no Pantavisor here, a posted revision becomes the current one at once")?;
         }
+        writeln!(f, "signatures: {}", self.signatures)?;
         self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
     }
 }

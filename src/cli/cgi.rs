@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use super::place;
+use super::secureboot::SecureBoot;
 use crate::endpoint::cgi::{self, Environment};
 use crate::endpoint::log::{Format, Log};
 use crate::endpoint::{Endpoint, Limits};
@@ -43,5 +44,8 @@ pub fn run(_: Args) -> Result<ExitCode> {
 fn endpoint(log: Log) -> Result<Endpoint> {
     let json = super::limits::json()?;
     let hosts = place::hosts(&[], None)?;
-    Ok(Endpoint::new(place::device(None, None, json)?, Limits::default().with_json(&json), hosts, log, Vec::new()))
+    // Nobody gives it flags: the configuration of the device says what is demanded of states.
+    let (demands, _) = SecureBoot::default().demands(None)?;
+    let device = place::device(None, None, json)?.demanding(demands);
+    Ok(Endpoint::new(device, Limits::default().with_json(&json), hosts, log, Vec::new()))
 }

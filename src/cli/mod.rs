@@ -15,6 +15,7 @@ mod place;
 pub mod pvcontrol;
 pub mod pvr;
 pub mod pvtx;
+mod secureboot;
 pub mod serve;
 
 use std::ffi::OsString;

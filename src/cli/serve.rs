@@ -11,6 +11,7 @@ use clap::ValueEnum;
 
 use super::announcement::{Announcement, Secured};
 use super::place;
+use super::secureboot;
 use crate::device::{Device, Runner, RunningFile};
 use crate::endpoint::config::{ETC_FILE, Listen, STATE_KEY};
 use crate::endpoint::log::{Format, Level, Log};
@@ -51,6 +52,8 @@ pub struct Args {
     /// Speak https with the certificate and key in this folder, which are made if they are not there
     #[arg(long, value_name = "DIR")]
     tls_self_signed: Option<PathBuf>,
+    #[command(flatten)]
+    secureboot: secureboot::SecureBoot,
     /// The configuration file to read instead of the state's and /etc/pvr-sdk/config.json
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -76,6 +79,7 @@ enum LogFormat {
 pub fn run(args: Args) -> Result<ExitCode> {
     let json = super::limits::json()?;
     let runner = Runner::detect();
+    let (demands, signatures) = args.secureboot.demands(args.config.as_deref())?;
     let open = |storage: Storage| Device::open(storage.with_json_limits(json), runner);
     let named = place::named_storage(args.storage.as_deref(), args.config.as_deref())?;
     let on_post = place::on_post(args.on_post.as_deref())?;
@@ -104,7 +108,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Some(device) => device,
         None => open(make_storage()?)?,
     };
-    let device = device.on_post(on_post);
+    let device = device.on_post(on_post).demanding(demands);
     let (root, storage) = (device.place(), device.storage().filter(|_| socket.is_some()).map(Path::to_owned));
     let runner = if socket.is_some() { Runner::Pantavisor } else { runner };
     let secured = tls.as_ref().map(|tls| Secured {
@@ -115,7 +119,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let back_end = if socket.is_some() { "control socket" } else { "storage" };
     let storage = storage.as_deref();
     let text =
-        Announcement { back_end, root: &root, storage, address, secured, runner, warnings: &warnings }.to_string();
+        Announcement { back_end, root: &root, storage, address, secured, runner, signatures, warnings: &warnings }
+            .to_string();
     // In one write, and if nobody reads it, it is served all the same.
     let _ = std::io::stdout().write_all(text.as_bytes());
 

@@ -1,6 +1,7 @@
 //! What a device can answer besides yes.
 
 use crate::pvctrl::ControlError;
+use crate::sig::device::Verdict;
 use crate::state::{Finding, ObjectId, Revision, StatePath};
 use crate::store::StoreError;
 use crate::trails::{InstallError, TrailsError};
@@ -34,6 +35,9 @@ pub enum DeviceError {
     /// The name is that of a revision with this very state, whose files are not what the state says.
     #[error("revision {0} is damaged")]
     Damaged(Revision),
+    /// The state is not what is demanded here.
+    #[error("{}", .0.lines().join("; "))]
+    Untrusted(Box<Verdict>),
     /// Disk, quota or reserve. The text says which, for the log.
     #[error("there is not enough space: {0}")]
     Full(String),
@@ -135,6 +139,7 @@ impl From<InstallError> for DeviceError {
             InstallError::Exists { rev } => Self::Exists(rev),
             InstallError::Running { rev } => Self::Running(rev),
             InstallError::Damaged { rev } => Self::Damaged(rev),
+            InstallError::Refused(refused) => Self::Untrusted(refused.0),
             InstallError::Trails(error) => error.into(),
             error => Self::failed(error),
         }

@@ -31,7 +31,7 @@ pub use crate::trails::{Checks, Verity};
 use crate::pvctrl::{self, ObjectBody};
 use crate::state::{ObjectId, Value};
 use crate::store::Space;
-use crate::trails::Storage;
+use crate::trails::{Demands, Storage};
 use stored::Stored;
 
 /// Who runs what is installed.
@@ -55,6 +55,7 @@ impl Runner {
 pub struct Device {
     back: Back,
     on_post: OnPost,
+    demands: Demands,
 }
 
 #[derive(Debug)]
@@ -120,14 +121,29 @@ impl Device {
         Ok(device)
     }
 
+    /// Takes only states that are what is demanded.
+    #[must_use]
+    pub fn demanding(self, demands: Demands) -> Self {
+        Self { demands, ..self }
+    }
+
+    /// What is demanded of states before they are installed.
+    pub fn demands(&self) -> &Demands {
+        &self.demands
+    }
+
     /// A device by its storage, as it is. Whoever changes something has to [settle](Self::settle) it before.
     pub fn unswept(storage: Storage, runner: Runner) -> Result<Self, DeviceError> {
-        Ok(Self { back: Back::Stored(Stored::new(storage, runner)?), on_post: OnPost::default() })
+        Ok(Self {
+            back: Back::Stored(Stored::new(storage, runner)?),
+            on_post: OnPost::default(),
+            demands: Demands::default(),
+        })
     }
 
     /// A device by its control socket.
     pub fn behind(socket: Socketed) -> Self {
-        Self { back: Back::Socket(Box::new(socket)), on_post: OnPost::default() }
+        Self { back: Back::Socket(Box::new(socket)), on_post: OnPost::default(), demands: Demands::default() }
     }
 
     /// What becomes of a revision, unless its post says so.

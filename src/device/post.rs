@@ -3,7 +3,7 @@
 use super::{Back, Device, DeviceError};
 use crate::state::clock;
 use crate::state::{ObjectId, Revision, State};
-use crate::trails::Checks;
+use crate::trails::{Checks, InstallError};
 
 /// How many names are tried for a revision that may have any.
 const TRIES: u32 = 100;
@@ -84,6 +84,7 @@ impl Device {
     }
 
     fn install(&self, rev: &Revision, post: &Post) -> Result<(), DeviceError> {
+        self.demands.of_state(&post.state).map_err(InstallError::from)?;
         let on_post = post.on_post.unwrap_or(self.on_post);
         let message = post.commit_msg.as_deref();
         match &self.back {

@@ -234,6 +234,17 @@ impl From<DeviceError> for ApiError {
                 format!("revision {name} has this state, but its files are not what the state says"),
             )
             .hint("choose another name with --rev locals/<name>; pvr-agent fsck names the files"),
+            E::Untrusted(verdict) => {
+                let message = format!(
+                    "the signatures of the state are not what this device demands ({}): {}",
+                    verdict.policy,
+                    verdict.lines().join("; ")
+                );
+                let verdict = serde_json::to_value(verdict.shortened()).unwrap_or_default();
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refused-signatures", message)
+                    .hint("nothing was installed; verdict says which keys and why, and so does pvr sig check")
+                    .detail("verdict", verdict)
+            }
             E::Full(cause) => Self::new(
                 StatusCode::INSUFFICIENT_STORAGE,
                 "no-space",

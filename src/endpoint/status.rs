@@ -26,6 +26,8 @@ struct Report<'a> {
     /// The revision that is being installed or tested, if any.
     #[serde(rename = "update-in-progress")]
     update: Option<String>,
+    /// The policy that posts are held to here.
+    secureboot: &'static str,
     warnings: &'a [String],
 }
 
@@ -64,6 +66,7 @@ impl Endpoint {
                 reclaimable: status.reclaimable,
             },
             update: status.update,
+            secureboot: self.device().demands().policy().name(),
             warnings: &warnings,
         };
         Ok(reply::json(StatusCode::OK, &report))

@@ -65,6 +65,25 @@ impl Read for Counted<'_> {
     }
 }
 
+/// Files of a small archive in memory, by their names, that `wanted` asks for.
+pub(super) fn small_files(
+    packed: &[u8],
+    cap: u64,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<(String, Vec<u8>)>, ArchiveError> {
+    let mut members = Members::new(unpacked(packed, Behind::Refused, Some(cap))?, Behind::Refused);
+    let mut found = Vec::new();
+    while let Some(member) = members.next()? {
+        let Name::Other(name) = member.name else { continue };
+        if wanted(&name) {
+            let mut bytes = Vec::new();
+            members.read_to_end(&mut bytes)?;
+            found.push((name, bytes));
+        }
+    }
+    Ok(found)
+}
+
 impl Archive {
     pub(super) fn open(path: &Path) -> Result<Self, RepoError> {
         let file = File::open(path).on("open", path)?;

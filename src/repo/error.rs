@@ -50,6 +50,9 @@ pub enum RepoError {
         /// Which limit.
         source: StateError,
     },
+    /// The new state is not what is demanded of it. Nothing was changed.
+    #[error("{0}\nnothing was deployed")]
+    Refused(#[from] crate::trails::Refused),
     /// `.pvr/config` or `.pvr/new` is not what it should be.
     #[error("{} cannot be read: {why}", shown(.path))]
     Damaged {

@@ -54,6 +54,34 @@ pub fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// Reads `2026-11-23T12:00:00Z` or `2026-11-23`, as seconds from 1970.
+pub fn parse_rfc3339(text: &str) -> Option<u64> {
+    let (date, time) = match text.split_once(['T', ' ']) {
+        Some((date, time)) => (date, time.strip_suffix('Z')?),
+        None => (text, "00:00:00"),
+    };
+    let numbers = |text: &str, by: char, widths: [usize; 3]| -> Option<[u64; 3]> {
+        let mut parts = text.split(by);
+        let mut out = [0; 3];
+        for (number, width) in out.iter_mut().zip(widths) {
+            let part = parts.next().filter(|part| part.len() == width && part.bytes().all(|b| b.is_ascii_digit()))?;
+            *number = part.parse().ok()?;
+        }
+        parts.next().is_none().then_some(out)
+    };
+    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+    let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
+    if year < 1970 || !(1..=12).contains(&month) || day == 0 || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    // The other way round than in `Utc::of`; a day that there isn't comes out as another one.
+    let (years, months) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * years + years / 4 - years / 100 + years / 400 + (153 * months + 2) / 5 + day - 1 - 719_468;
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+    let read = Utc::of(UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?);
+    ((read.year, read.month, read.day) == (year, month, day)).then_some(seconds)
+}
+
 /// A time as HTTP has it: `Mon, 23 Nov 2026 12:00:00 GMT`.
 pub fn http_date(time: SystemTime) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]; // 1970 began with a Thursday
@@ -111,6 +139,13 @@ mod tests {
         ] {
             let time = UNIX_EPOCH + Duration::from_secs(seconds);
             assert_eq!((rfc3339(time).as_str(), http_date(time).as_str()), (text, http));
+            assert_eq!(parse_rfc3339(text), Some(seconds));
+            assert_eq!(parse_rfc3339(&text[..10]), Some(seconds / 86_400 * 86_400));
+        }
+        for text in
+            ["", "2026", "2026-1-1", "2026-02-29", "2026-04-31", "1969-12-31", "2026-01-01T00:00:00", "+026-01-01"]
+        {
+            assert_eq!(parse_rfc3339(text), None, "{text}");
         }
         assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(5)), "1970-01-01T00:00:00Z");
     }

@@ -80,6 +80,9 @@ pub enum InstallError {
     /// Volumes of the state are not what their manifests say; at least one.
     #[error("{}", summary(.0))]
     Verity(Vec<Finding>),
+    /// The state is not what is demanded here.
+    #[error(transparent)]
+    Refused(#[from] super::demand::Refused),
     /// A value of the state has no canonical form that could be stored.
     #[error(transparent)]
     Canonical(#[from] crate::state::canonical::CanonicalError),
@@ -99,6 +102,15 @@ impl InstallError {
     /// Whether a full disk is the cause.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Trails(e) if e.is_full())
+    }
+}
+
+impl From<super::demand::Unmet> for InstallError {
+    fn from(error: super::demand::Unmet) -> Self {
+        match error {
+            super::demand::Unmet::Refused(refused) => Self::Refused(refused),
+            super::demand::Unmet::Canonical(error) => Self::Canonical(error),
+        }
     }
 }
 

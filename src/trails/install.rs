@@ -14,6 +14,7 @@
 use super::build::{build, object_ids};
 use super::check::{is_damaged, is_whole};
 use super::checks::Checks;
+use super::demand::Demands;
 use super::error::{InstallError, TrailsError};
 use super::name::RevisionName;
 use super::place::{discard, place, undo};
@@ -78,6 +79,17 @@ pub fn missing(storage: &Storage, state: &State) -> Result<Vec<(StatePath, Objec
         }
     }
     Ok(missing)
+}
+
+/// Installs a state that is what is demanded and passes these checks. After an error everything is as it was.
+pub fn install_if(
+    storage: &Storage,
+    job: Install<'_>,
+    demands: &Demands,
+    checks: Checks,
+) -> Result<Installed, InstallError> {
+    demands.of_state(job.state)?;
+    install_with(storage, job, checks)
 }
 
 /// Installs a state. Returns when it is durable. After an error everything is as it was.

@@ -20,7 +20,7 @@ const OWN: [&str; 4] = [".pvr/index", ".pvr/lock", ".pvr/replaced", ".pvr/tmp"];
 /// Ours alone, in a pool.
 const STORE: &str = ".pvr-agent";
 /// Commands that print one document: its order is no accident.
-const ORDERED: [&str; 4] = ["json", "diff", "inspect", "help"];
+const ORDERED: [&str; 5] = ["json", "diff", "inspect", "help", "sig"];
 
 type Aspects = BTreeMap<String, String>;
 

@@ -7,10 +7,12 @@ use super::failure::Failure;
 use super::report;
 use super::show::{self, Progress};
 use super::working::Working;
+use crate::cli::secureboot;
 use crate::remote::Observer;
 use crate::repo::{Deploy, DeployStep, Deployed, Overlay, Place, Reference, Run, Source, Untracked};
 use crate::state::{PartSelection, StatePath, escape};
 use crate::trails::{Checks, Verity};
+use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -23,6 +25,13 @@ pub(super) struct Args {
     /// Check that the volumes of dm-verity are what their manifests say; if one is not, nothing is deployed
     #[arg(long)]
     verity_check: bool,
+    /// Deploy only a state whose signatures this policy takes: disabled, lenient, audit, strict or hardened [default:
+    /// lenient with --cacerts, disabled without]
+    #[arg(long, value_name = "P")]
+    policy: Option<String>,
+    /// The certificates (PEM) that signatures may be by
+    #[arg(long, value_name = "FILE")]
+    cacerts: Option<PathBuf>,
     /// Say what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -45,6 +54,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         let text = "Deploy to have a repository as second argument or be run from inside a local pvr working copy. See --help.";
         return Err(Failure::coded(102, text));
     }
+    let demands = secureboot::given(args.policy.as_deref(), args.cacerts.as_deref().map(|file| context.cwd.join(file)))
+        .map_err(|error| failed(DeployStep::Target, &format!("{error:#}")))?;
     say("Starting deployment ...")?;
     let overlay = if args.nomerge { Overlay::Replace } else { Overlay::Merge };
     let untracked = if args.clean { Untracked::Remove } else { Untracked::Keep };
@@ -52,7 +63,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let target = clean(&context.cwd.join(folder));
     let pool = context.config_pool()?;
     let mut deploy = Deploy::open(&target, &pool, overlay, untracked, context.limits, run)
-        .map_err(|error| failed(DeployStep::Target, &error))?;
+        .map_err(|error| failed(DeployStep::Target, &error))?
+        .demanding(demands);
     if args.verity_check {
         deploy = deploy.with_checks(Checks { verity: Verity::Check });
     }

@@ -35,6 +35,16 @@ const VARIABLES: &[(&str, &str, &str)] = &[
     ("clone", "canonical", "PVR_CANONICAL_JSON"),
     ("clone", "objects", "PVR_OBJECTS_DIR"),
     ("init", "objects", "PVR_OBJECTS_DIR"),
+    ("sig", "at", "PVR_SIG_AT"),
+    ("sig", "cacerts", "PVR_SIG_CACERTS"),
+    ("sig", "certs-url", "PVS_CERTS_URL"),
+    ("sig", "key", "PVR_SIG_KEY"),
+    ("sig", "output", "PVS_SIG_OUTPUT"),
+    ("sig", "pubkey", "PVR_SIG_PUBKEY"),
+    ("sig", "with-payload", "PVS_SIG_WITH_PAYLOAD"),
+    ("sig", "x5c", "PVR_X5C_PATH"),
+    ("sig ls", "part", "PVR_SIG_ADD_PART"),
+    ("sig ls", "with-sigs", "PVR_SIG_LS_WITH_SIGS"),
 ];
 
 /// Asks for completions, as the last argument.

@@ -39,6 +39,7 @@ mod screen;
 mod self_upgrade;
 mod sending;
 mod show;
+mod sig;
 mod status;
 mod version;
 mod working;
@@ -181,6 +182,8 @@ enum Command {
     /// Make a repository out of what a device runs, or of another repository
     #[command(alias = "c")]
     Clone(clone::Args),
+    /// Sign the committed state, or parts of it, and verify signatures
+    Sig(Box<sig::Args>),
     /// Print or set what all repositories share
     GlobalConfig(global_config::Args),
     /// Print a script that completes commands and flags in a shell
@@ -264,6 +267,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::DmVerify(args) => dm_verify::run(context, &args),
         Command::DmInfo(args) => dm_info::run(context, &args),
         Command::Clone(args) => clone::run(context, &args),
+        Command::Sig(args) => sig::run(context, &args),
         Command::GlobalConfig(args) => global_config::run(context, &args),
         Command::Completion(args) => completion::run(&args),
         Command::SelfUpgrade(_) => self_upgrade::run(),

@@ -22,7 +22,7 @@ use crate::remote::Observer;
 use crate::state::{JsonLimits, ObjectId, PartSelection, Spec, State, part};
 use crate::store::swap::{self, Swap};
 use crate::store::{ObjectStore, Reservation, Stage};
-use crate::trails::{Checks, InstallError, Laid, Layout, Verity, absent_boot_files, reserve_layout};
+use crate::trails::{Checks, Demands, InstallError, Laid, Layout, Unmet, Verity, absent_boot_files, reserve_layout};
 
 /// What a deploy makes of the states that it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,7 @@ pub struct Deploy {
     limits: JsonLimits,
     store: ObjectStore,
     run: Run,
+    demands: Demands,
     incoming: Vec<Incoming>,
     /// The objects of all that was taken, those of them that were not in the pool, and the bytes of these.
     wanted: BTreeSet<ObjectId>,
@@ -166,6 +167,7 @@ impl Deploy {
             limits,
             store,
             run,
+            demands: Demands::default(),
             incoming: Vec::new(),
             wanted: BTreeSet::new(),
             added: BTreeSet::new(),
@@ -179,6 +181,12 @@ impl Deploy {
     pub fn with_checks(mut self, checks: Checks) -> Self {
         self.checks = checks;
         self
+    }
+
+    /// Deploys only what is demanded.
+    #[must_use]
+    pub fn demanding(self, demands: Demands) -> Self {
+        Self { demands, ..self }
     }
 
     /// Whether there is no repository yet.
@@ -224,7 +232,7 @@ impl Deploy {
         Ok(fetched.warnings)
     }
 
-    /// The state that comes of what is there and what was taken.
+    /// The state that comes of what is there and what was taken, if it is what is demanded.
     fn state(&self, before: Option<&State>) -> Result<State, RepoError> {
         let spec = self.incoming.iter().find_map(|incoming| incoming.state.spec()).unwrap_or(DEFAULT_SPEC);
         let mut state = before.cloned().unwrap_or_else(|| State::empty(spec));
@@ -235,10 +243,10 @@ impl Deploy {
             };
         }
         // What cannot be read again would lock its owner out of the repository.
-        match State::parse_strict(state.to_canonical()?.as_bytes(), &self.limits, Spec::Any) {
-            Ok(state) => Ok(state),
-            Err(source) => Err(RepoError::Unreadable { source }),
-        }
+        let state = State::parse_strict(state.to_canonical()?.as_bytes(), &self.limits, Spec::Any);
+        let state = state.map_err(|source| RepoError::Unreadable { source })?;
+        self.demands.of_state(&state)?;
+        Ok(state)
     }
 
     /// What a deploy comes to, as far as the states say.
@@ -484,6 +492,15 @@ fn make_above(target: &Path, made: &mut Vec<PathBuf>) -> Result<(), RepoError> {
         }
     }
     Ok(())
+}
+
+impl From<Unmet> for RepoError {
+    fn from(error: Unmet) -> Self {
+        match error {
+            Unmet::Refused(refused) => refused.into(),
+            Unmet::Canonical(error) => error.into(),
+        }
+    }
 }
 
 impl From<InstallError> for RepoError {
