@@ -194,7 +194,8 @@ fn a_shell_completes_commands_and_flags() {
     ] {
         assert!(complete(words).is_none_or(|found| found == wanted), "{words}: {:?}", complete(words));
     }
-    for (shell, wanted) in [("zsh", "compdef _pvr_complete pvr\n"), ("fish", "complete -c pvr -a '(__pvr_complete)'\n")]
+    for (shell, wanted) in
+        [("zsh", "compdef _pvr_complete pvr; fi\n"), ("fish", "complete -c pvr -a '(__pvr_complete)'\n")]
     {
         assert!(home.pvr("", &["completion", shell]).code(0).out.ends_with(wanted));
     }
