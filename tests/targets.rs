@@ -19,8 +19,8 @@ const TARGETS: [&str; 8] = [
     "riscv64gc-unknown-linux-musl",
     "x86_64-unknown-linux-musl",
 ];
-/// Of the first of them: 1.6 MiB without TLS, 2.2 MiB with.
-const ARMV7: [u64; 2] = [1_677_721, 2_306_867];
+/// Of the first of them: 2.0 MiB without TLS, 2.5 MiB with, now that signatures, volumes and transactions are in.
+const ARMV7: [u64; 2] = [2_097_152, 2_621_440];
 
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

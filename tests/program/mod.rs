@@ -8,6 +8,8 @@
 //! `tests/targets.rs` holds them to that.
 #![allow(dead_code)] // every test binary compiles all of this and uses a part
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -25,7 +27,24 @@ pub fn path() -> PathBuf {
 }
 
 fn runner() -> Vec<String> {
-    std::env::var(RUNNER).map_or_else(|_| Vec::new(), |words| words.split_whitespace().map(String::from).collect())
+    let words = std::env::var(RUNNER).unwrap_or_default();
+    let mut words: Vec<_> = words.split_whitespace().map(String::from).collect();
+    if let Some(first) = words.first_mut() {
+        // Where it is, because a test may give the program a PATH of its own.
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&folders).map(|folder| folder.join(&*first)).find(|path| path.is_file());
+        *first = found.map_or_else(|| first.clone(), |path| path.to_string_lossy().into_owned());
+    }
+    words
+}
+
+/// Whether the program is one for a processor that puts the high byte of a number first: its ELF header says so.
+pub fn is_big_endian() -> bool {
+    const DATA: usize = 5;
+    const HIGH_FIRST: u8 = 2;
+    let mut head = [0; DATA + 1];
+    File::open(path()).and_then(|mut file| file.read_exact(&mut head)).expect("the program can be read");
+    head[DATA] == HIGH_FIRST
 }
 
 /// Whether something stands between this machine and the program. `/proc` then shows that, not the program.

@@ -10,6 +10,7 @@ use pvr_agent::state::parse::parse_strict;
 use pvr_agent::state::{JsonLimits, escape};
 
 use super::daemon::sha;
+use super::stage::program::is_big_endian;
 use super::stage::{Ran, Stage};
 use super::{Status, Step};
 
@@ -177,7 +178,8 @@ fn squeezed(path: &str) -> String {
 }
 
 fn status_of(bytes: &[u8], stage: &Stage) -> String {
-    let int = |at: usize| bytes.get(at..at + 4).map_or(0, |four| i32::from_ne_bytes(four.try_into().unwrap()));
+    let from = if is_big_endian() { i32::from_be_bytes } else { i32::from_le_bytes };
+    let int = |at: usize| bytes.get(at..at + 4).map_or(0, |four| from(four.try_into().unwrap()));
     let path = |at: usize| {
         let field = bytes.get(at..bytes.len().min(at + 4096)).unwrap_or_default();
         stage.recorded(&String::from_utf8_lossy(field.split(|byte| *byte == 0).next().unwrap_or_default()))

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::Step;
 
 #[path = "../program/mod.rs"]
-mod program;
+pub mod program;
 
 pub struct Stage {
     _folder: tempfile::TempDir,
@@ -81,7 +81,14 @@ impl Stage {
                 parent(&path);
                 fs::write(&path, words[2]).unwrap();
             }
-            "writehex" => fs::write(&path, bytes(words[2])).unwrap(),
+            "writehex" => {
+                let mut bytes = bytes(words[2]);
+                if path.ends_with(".status") && program::is_big_endian() {
+                    // Numbers as the processor of the recording had them.
+                    bytes.chunks_exact_mut(4).for_each(<[u8]>::reverse);
+                }
+                fs::write(&path, bytes).unwrap();
+            }
             "fill" => fs::write(&path, words[2].repeat(words[3].parse().unwrap())).unwrap(),
             "copy" => {
                 let to = self.path(words[2]);
