@@ -30,6 +30,7 @@ PACKAGECONFIG:class-nativesdk ??= ""
 # Each is a feature of Cargo.toml. No arguments here: some releases hand them to cargo by themselves, others don't.
 PACKAGECONFIG[device] = ""
 PACKAGECONFIG[tls] = ""
+PACKAGECONFIG[man] = ""
 PVR_AGENT_DEFAULTS = "${@bb.utils.contains('PACKAGECONFIG', 'device', '--no-default-features', '', d)}"
 PVR_AGENT_FEATURES = "${@' '.join('--features ' + name for name in (d.getVar('PACKAGECONFIG') or '').split())}"
 CARGO_BUILD_FLAGS:append = " ${PVR_AGENT_DEFAULTS} ${PVR_AGENT_FEATURES}"
