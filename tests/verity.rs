@@ -14,10 +14,10 @@ use pvr_agent::state::parse::parse_strict;
 use pvr_agent::state::{JsonLimits, Object, StatePath, Value, canonical::to_canonical};
 use sha2::{Digest, Sha256};
 
-#[path = "disk/dice.rs"]
-mod dice;
+#[path = "black_box/chance.rs"]
+mod chance;
 
-use dice::Dice;
+use chance::Dice;
 
 const UUID: &str = "4c15a854-eacc-4283-8e91-0a04504a2d5c";
 
@@ -353,7 +353,7 @@ fn every_flipped_bit_is_found() {
         assert_eq!(container.is_right(), Ok(()));
     }
     let mut dice = Dice::new("every_flipped_bit_is_found");
-    let flips = dice::rounds(2000, 200);
+    let flips = chance::rounds(2000, 200);
     let mut kinds = [0; 4];
     for number in 0..flips {
         let container = &containers[dice.below(containers.len() as u64) as usize];
@@ -380,7 +380,7 @@ fn every_bit_of_a_superblock_and_of_a_manifest() {
         assert_eq!(container.is_right(), Ok(()));
         for (file, bytes) in [(1, 512), (2, container.files[2].len())] {
             // All of them at full weight, else one of ten.
-            let step = 2000 / dice::rounds(2000, 200);
+            let step = 2000 / chance::rounds(2000, 200);
             for bit in (dice.below(step as u64)..bytes as u64 * 8).step_by(step) {
                 assert!(container.flip(file, bit).is_err(), "bit {bit} of {}", NAMES[file]);
             }
