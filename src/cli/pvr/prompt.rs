@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
+use nix::sys::termios::{self, LocalFlags, SetArg, SpecialCharacterIndices, Termios};
 
 use super::{screen, show};
 use crate::remote::{Ask, AuthError, Credentials};
@@ -68,10 +68,10 @@ fn hidden(prompt: &str) -> Result<String, AuthError> {
     let stdin = io::stdin();
     let before = termios::tcgetattr(&stdin).map_err(|error| AuthError::Terminal(error.into()))?;
     let mut quiet = before.clone();
-    quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
-    quiet.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT;
+    quiet.local_flags.remove(LocalFlags::ECHO | LocalFlags::ISIG);
+    quiet.control_chars[SpecialCharacterIndices::VEOL as usize] = INTERRUPT;
     ask(prompt)?;
-    termios::tcsetattr(&stdin, OptionalActions::Now, &quiet).map_err(|error| AuthError::Terminal(error.into()))?;
+    termios::tcsetattr(&stdin, SetArg::TCSANOW, &quiet).map_err(|error| AuthError::Terminal(error.into()))?;
     let restore = Restore(before);
     let mut bytes = Vec::new();
     let mut input = stdin.lock();
@@ -99,6 +99,6 @@ struct Restore(Termios);
 impl Drop for Restore {
     fn drop(&mut self) {
         // A terminal that has gone needs no modes.
-        termios::tcsetattr(io::stdin(), OptionalActions::Now, &self.0).ok();
+        termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &self.0).ok();
     }
 }
