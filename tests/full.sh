@@ -16,6 +16,10 @@ printf '== %s, %s cores, %s\n' "$(uname -srm)" "$(nproc)" "$(rustc --version)"
 git log -1 --format='== commit %h %s' 2>/dev/null || true
 printf '== PVR_ROUNDS=%s\n' "$PVR_ROUNDS"
 cargo test -- --nocapture --test-threads 1
+for features in device device,tls; do
+    printf '== feature set: %s\n' "$features"
+    PVR_ROUNDS=1 cargo test --no-default-features --features "$features"
+done
 printf '== static binaries: all targets, all tests of the program on each\n'
 cross/build.sh all
 PVR_ROUNDS=1 cross/test.sh all # the processors are emulated: repetitions are for the native run above
