@@ -1,13 +1,12 @@
 //! Making a tree.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::FileExt;
 
 use super::error::{Context, DmError};
 use super::hash::BlockHasher;
 use super::layout::Layout;
-use super::leaves::leaves;
+use super::leaves::{Source, leaves};
 use super::params::{Params, RootHash, Uuid};
 use super::superblock::Superblock;
 
@@ -34,13 +33,7 @@ pub struct Built {
 }
 
 /// Makes the tree of a volume of `bytes` bytes and writes it to a file, which is empty. The volume is read once, in order.
-pub fn build(
-    data: &mut (dyn Read + Send),
-    bytes: u64,
-    params: &Params,
-    head: Head,
-    out: &File,
-) -> Result<Built, DmError> {
+pub fn build(data: Source<'_>, bytes: u64, params: &Params, head: Head, out: &File) -> Result<Built, DmError> {
     let block = params.data_block.get();
     let data_blocks = bytes / u64::from(block);
     if data_blocks == 0 {

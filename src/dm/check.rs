@@ -1,11 +1,11 @@
 //! A volume, its hash file and its manifest: whether they agree.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::FileExt;
 
 use super::error::{Context, DmError};
 use super::layout::Layout;
+use super::leaves::Source;
 use super::manifest::Manifest;
 use super::superblock::{SUPERBLOCK_BYTES, Superblock, SuperblockError};
 use super::tree::{Report, verify};
@@ -36,7 +36,7 @@ pub fn open_superblock(hash: &File) -> Result<Superblock, DmError> {
 
 /// Checks a volume: everything that can be wrong without reading it first. What is bad in volume and tree is in the report;
 /// a superblock or a manifest that says what is not so is an error.
-pub fn check(manifest: &Manifest, data: &mut File, hash: &File) -> Result<Checked, DmError> {
+pub fn check(manifest: &Manifest, data: &File, hash: &File) -> Result<Checked, DmError> {
     let superblock = open_superblock(hash)?;
     manifest.agrees_with(&superblock)?;
     let Superblock { params, data_blocks, .. } = &superblock;
@@ -57,7 +57,6 @@ pub fn check(manifest: &Manifest, data: &mut File, hash: &File) -> Result<Checke
     if let Some(at) = rest.iter().position(|byte| *byte != 0) {
         return Err(DmError::Padding((SUPERBLOCK_BYTES + at) as u64));
     }
-    let data: &mut (dyn Read + Send) = data;
-    let report = verify(data, hash, params, &layout, &manifest.root_hash)?;
+    let report = verify(Source::File(data), hash, params, &layout, &manifest.root_hash)?;
     Ok(Checked { superblock, report, uncovered, stale })
 }

@@ -82,10 +82,10 @@ fn volume(
     if !seen.insert((data, hash, words)) {
         return Ok(());
     }
-    let (Some((mut data, _)), Some((hash, _))) = (store.open_object(&data)?, store.open_object(&hash)?) else {
+    let (Some((data, _)), Some((hash, _))) = (store.open_object(&data)?, store.open_object(&hash)?) else {
         return Ok(());
     };
-    let checked = match check(&manifest, &mut data, &hash) {
+    let checked = match check(&manifest, &data, &hash) {
         Ok(checked) => checked,
         Err(DmError::Io { verb, source }) => {
             return Err(StoreError::Io { verb, path: store.objects().to_owned(), source }.into());
