@@ -39,13 +39,8 @@ pub fn open_superblock(hash: &File) -> Result<Superblock, DmError> {
 pub fn check(manifest: &Manifest, data: &File, hash: &File) -> Result<Checked, DmError> {
     let superblock = open_superblock(hash)?;
     manifest.agrees_with(&superblock)?;
+    let uncovered = is_there(&superblock, data.metadata().on("look at the volume")?.len())?;
     let Superblock { params, data_blocks, .. } = &superblock;
-    let bytes = data.metadata().on("look at the volume")?.len();
-    let block = params.data_block.get();
-    let Some(uncovered) = data_blocks.checked_mul(u64::from(block)).and_then(|covered| bytes.checked_sub(covered))
-    else {
-        return Err(DmError::Beyond { blocks: *data_blocks, block, bytes });
-    };
     let layout = Layout::new(params, *data_blocks, true)?;
     let have = hash.metadata().on("look at the hash file")?.len();
     let Some(stale) = have.checked_sub(layout.length()) else {
@@ -59,4 +54,11 @@ pub fn check(manifest: &Manifest, data: &File, hash: &File) -> Result<Checked, D
     }
     let report = verify(Source::File(data), hash, params, &layout, &manifest.root_hash)?;
     Ok(Checked { superblock, report, uncovered, stale })
+}
+
+/// Whether a volume of `bytes` bytes has the blocks that a superblock counts; how many bytes it has besides.
+pub(super) fn is_there(superblock: &Superblock, bytes: u64) -> Result<u64, DmError> {
+    let (blocks, block) = (superblock.data_blocks, superblock.params.data_block.get());
+    let covered = blocks.checked_mul(u64::from(block));
+    covered.and_then(|covered| bytes.checked_sub(covered)).ok_or(DmError::Beyond { blocks, block, bytes })
 }

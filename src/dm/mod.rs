@@ -34,6 +34,7 @@ mod layout;
 mod leaves;
 mod manifest;
 mod params;
+mod streams;
 mod superblock;
 mod tree;
 
@@ -45,5 +46,6 @@ pub use layout::Layout;
 pub use leaves::Source;
 pub use manifest::{Manifest, ManifestError, TYPE, manifest_of, path as manifest_path};
 pub use params::{BlockSize, HashType, ParamError, Params, RootHash, Salt, Uuid};
+pub use streams::Outline;
 pub use superblock::{SUPERBLOCK_BYTES, Superblock, SuperblockError};
 pub use tree::{Bad, Report, verify};
