@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use pvr_agent::dm::{
-    Algorithm, BlockSize, Built, DmError, HashType, Head, Layout, Manifest, Params, RootHash, Salt, Uuid, build, check,
-    verify,
+    Algorithm, BlockSize, Built, DmError, HashType, Head, Layout, Manifest, Outline, Params, RootHash, Salt, Source,
+    Uuid, build, check, verify,
 };
 use pvr_agent::state::parse::parse_strict;
 use pvr_agent::state::{JsonLimits, Object, StatePath, Value, canonical::to_canonical};
@@ -40,10 +40,10 @@ fn usual(length: usize) -> Params {
 
 /// Makes the tree of a file.
 fn make(data: &Path, hash: &Path, params: &Params, head: Head) -> Result<Built, DmError> {
-    let mut data = File::open(data).unwrap();
+    let data = File::open(data).unwrap();
     let bytes = data.metadata().unwrap().len();
     let out = OpenOptions::new().write(true).create(true).truncate(true).open(hash).unwrap();
-    build(&mut data, bytes, params, head, &out)
+    build(Source::File(&data), bytes, params, head, &out)
 }
 
 fn with_superblock() -> Head {
@@ -131,17 +131,32 @@ fn same(folder: &Path, params: &Params, superblock: bool, what: &str) {
     args.push(root.clone());
     let accepted = veritysetup(&args.iter().map(String::as_str).collect::<Vec<_>>()).is_some();
     assert!(accepted, "{what}: veritysetup does not accept ours");
-    let mut file = File::open(&data).unwrap();
+    let file = File::open(&data).unwrap();
     let tree = File::open(&theirs_at).unwrap();
     if superblock {
-        let checked = check(&manifest(params, &root), &mut file, &tree).unwrap();
+        let checked = check(&manifest(params, &root), &file, &tree).unwrap();
         assert!(checked.report.is_clean() && checked.stale == 0, "{what}: {checked:?}");
         assert_eq!(checked.uncovered, ours.uncovered, "{what}");
+        // Of gibibytes that takes its time, and shows nothing else.
+        if ours.data_blocks < 1 << 18 {
+            streamed(&manifest(params, &root), &data, &theirs_at).unwrap_or_else(|error| panic!("{what}: {error}"));
+        }
     } else {
         let layout = Layout::new(params, ours.data_blocks, false).unwrap();
-        let report = verify(&mut file, &tree, params, &layout, &ours.root).unwrap();
+        let report = verify(Source::File(&file), &tree, params, &layout, &ours.root).unwrap();
         assert!(report.is_clean(), "{what}: {report:?}");
     }
+}
+
+/// The same check of what can only be read from its beginning to its end.
+fn streamed(manifest: &Manifest, data: &Path, hash: &Path) -> Result<(), DmError> {
+    let open = |path: &Path| {
+        let file = File::open(path).unwrap();
+        let length = file.metadata().unwrap().len();
+        (file, length)
+    };
+    let ((mut hash, hash_bytes), (mut data, bytes)) = (open(hash), open(data));
+    Outline::read(manifest, &mut hash, hash_bytes)?.agrees_with(manifest, &mut data, bytes)
 }
 
 fn manifest(params: &Params, root: &str) -> Manifest {
@@ -321,9 +336,13 @@ impl Container {
         let value = parse_strict(&text, &JsonLimits::default()).map_err(|error| error.to_string())?;
         let manifest = Manifest::parse(&value).map_err(|error| error.to_string())?;
         let open = |key: &StatePath| File::open(key.below(self.folder.path())).map_err(|error| error.to_string());
-        let (mut data, hash) = (open(&manifest.data_device)?, open(&manifest.hash_device)?);
-        let checked = check(&manifest, &mut data, &hash).map_err(|error| error.to_string())?;
-        if checked.report.is_clean() && checked.stale == 0 { Ok(()) } else { Err(format!("{checked:?}")) }
+        let (data, hash) = (open(&manifest.data_device)?, open(&manifest.hash_device)?);
+        let checked = check(&manifest, &data, &hash).map_err(|error| error.to_string())?;
+        let right = checked.report.is_clean() && checked.stale == 0;
+        let path = |key: &StatePath| key.below(self.folder.path());
+        let also = streamed(&manifest, &path(&manifest.data_device), &path(&manifest.hash_device));
+        assert_eq!(also.is_ok(), right, "{checked:?}, but {also:?} where it is streamed");
+        if right { Ok(()) } else { Err(format!("{checked:?}")) }
     }
 
     fn flip(&self, file: usize, bit: u64) -> Result<(), String> {
@@ -396,8 +415,8 @@ fn the_first_bad_block_and_how_many() {
     let params = usual(32);
     let root = make(&data, &hash, &params, with_superblock()).unwrap().root.to_string();
     let report = || {
-        let (mut file, tree) = (File::open(&data).unwrap(), File::open(&hash).unwrap());
-        let report = check(&manifest(&params, &root), &mut file, &tree).unwrap().report;
+        let (file, tree) = (File::open(&data).unwrap(), File::open(&hash).unwrap());
+        let report = check(&manifest(&params, &root), &file, &tree).unwrap().report;
         let bad = |bad: Option<pvr_agent::dm::Bad>| bad.map(|bad| (bad.block, bad.offset, bad.count));
         (bad(report.data), bad(report.tree), report.unknown)
     };
@@ -431,8 +450,11 @@ fn what_lies_is_an_error() {
         let mut bytes = right.clone();
         change(&mut bytes);
         fs::write(&hash, bytes).unwrap();
-        let (mut file, tree) = (File::open(&data).unwrap(), File::open(&hash).unwrap());
-        check(&manifest(&params, &root), &mut file, &tree)
+        let (file, tree) = (File::open(&data).unwrap(), File::open(&hash).unwrap());
+        let checked = check(&manifest(&params, &root), &file, &tree);
+        let also = streamed(&manifest(&params, &root), &data, &hash);
+        assert_eq!(checked.is_ok(), also.is_ok(), "{checked:?}, but {also:?} where it is streamed");
+        checked
     };
     for blocks in [4, 1 << 40, u64::MAX / 4096, u64::MAX] {
         let judged = judge(&|bytes| bytes[72..80].copy_from_slice(&blocks.to_le_bytes()));

@@ -16,6 +16,7 @@ mod rollback;
 mod socket;
 mod stored;
 mod upload;
+mod volumes;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

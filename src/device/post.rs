@@ -3,7 +3,7 @@
 use super::{Back, Device, DeviceError};
 use crate::state::clock;
 use crate::state::{ObjectId, Revision, State};
-use crate::trails::{Checks, InstallError};
+use crate::trails::Checks;
 
 /// How many names are tried for a revision that may have any.
 const TRIES: u32 = 100;
@@ -84,12 +84,12 @@ impl Device {
     }
 
     fn install(&self, rev: &Revision, post: &Post) -> Result<(), DeviceError> {
-        self.demands.of_state(&post.state).map_err(InstallError::from)?;
+        let asked = (&self.demands, post.checks);
         let on_post = post.on_post.unwrap_or(self.on_post);
         let message = post.commit_msg.as_deref();
         match &self.back {
-            Back::Stored(stored) => stored.install(rev, &post.state, message, on_post != OnPost::Install, post.checks),
-            Back::Socket(socket) => socket.install(rev, &post.state, &post.text, message, on_post),
+            Back::Stored(stored) => stored.install(rev, &post.state, message, on_post != OnPost::Install, asked),
+            Back::Socket(socket) => socket.install(rev, &post.state, &post.text, message, on_post, asked),
         }
     }
 

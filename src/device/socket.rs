@@ -22,7 +22,7 @@ use super::{Content, DeviceError, OnPost, RunningFile, Status, Step, Upload};
 use crate::pvctrl::{Command, Control, ControlError, MAX_COMMIT_MESSAGE, Meta, StepName};
 use crate::state::{Entry, JsonLimits, ObjectId, Progress, Revision, Spec, State, StatePath};
 use crate::store::Space;
-use crate::trails::Storage;
+use crate::trails::{Checks, Demands, Storage};
 
 /// How long an answer to "is an update running" is good for: it is asked before each of many objects.
 const UPDATING_FOR: Duration = Duration::from_secs(2);
@@ -251,6 +251,7 @@ impl Socketed {
         text: &str,
         commit_msg: Option<&str>,
         on_post: OnPost,
+        (demands, checks): (&Demands, Checks),
     ) -> Result<(), DeviceError> {
         self.check(text.len() as u64)?;
         let step = StepName::from(rev);
@@ -269,6 +270,7 @@ impl Socketed {
                 return Err(DeviceError::Exists(rev.clone()));
             }
         }
+        self.admit(state, demands, checks)?;
         self.check_objects(state)?;
         if !same {
             self.control.put_step(rev, text.as_bytes())?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::{DeviceError, Runner, RunningFile, Status, Step};
 use crate::state::{Entry, ObjectId, Revision, State, clock};
 use crate::store::{Sealed, Stage, Writer};
-use crate::trails::{Checks, Install, Progress, RevisionName, StepInfo, Storage, install_with, would_collect};
+use crate::trails::{Checks, Demands, Install, Progress, RevisionName, StepInfo, Storage, install_if, would_collect};
 
 /// What a progress file may be at most, as we read it.
 const MAX_PROGRESS: u64 = 64 * 1024;
@@ -197,10 +197,10 @@ impl Stored {
         state: &State,
         commit_msg: Option<&str>,
         make_current: bool,
-        checks: Checks,
+        (demands, checks): (&Demands, Checks),
     ) -> Result<(), DeviceError> {
         let make_current = make_current && self.runner == Runner::Nobody;
-        install_with(&self.storage, Install { rev, state, commit_msg, make_current }, checks)?;
+        install_if(&self.storage, Install { rev, state, commit_msg, make_current }, demands, checks)?;
         Ok(())
     }
 

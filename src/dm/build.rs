@@ -1,13 +1,12 @@
 //! Making a tree.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::FileExt;
 
 use super::error::{Context, DmError};
 use super::hash::BlockHasher;
 use super::layout::Layout;
-use super::leaves::leaves;
+use super::leaves::{Source, leaves};
 use super::params::{Params, RootHash, Uuid};
 use super::superblock::Superblock;
 
@@ -34,13 +33,7 @@ pub struct Built {
 }
 
 /// Makes the tree of a volume of `bytes` bytes and writes it to a file, which is empty. The volume is read once, in order.
-pub fn build(
-    data: &mut (dyn Read + Send),
-    bytes: u64,
-    params: &Params,
-    head: Head,
-    out: &File,
-) -> Result<Built, DmError> {
+pub fn build(data: Source<'_>, bytes: u64, params: &Params, head: Head, out: &File) -> Result<Built, DmError> {
     let block = params.data_block.get();
     let data_blocks = bytes / u64::from(block);
     if data_blocks == 0 {
@@ -48,7 +41,10 @@ pub fn build(
     }
     let layout = Layout::new(params, data_blocks, head != Head::None)?;
     let hasher = BlockHasher::new(params);
-    let mut tree = Tree::new(&layout, &hasher, out);
+    let mut write = |level: usize, index: u64, block: &[u8]| {
+        out.write_all_at(block, layout.offset(level, index)).on("write the hash file")
+    };
+    let mut tree = Tree::new(&layout, &hasher, &mut write);
     let size = params.algorithm.size();
     leaves(data, data_blocks, params.data_block.len(), &hasher, &mut |_, digests| {
         digests.chunks_exact(size).try_for_each(|digest| tree.push(0, digest))
@@ -63,11 +59,14 @@ pub fn build(
     Ok(Built { root, data_blocks, uncovered: bytes % u64::from(block), length: layout.length() })
 }
 
+/// Takes a block of a level, and which one it is. Those of a level come in order.
+pub(super) type Keep<'a> = dyn FnMut(usize, u64, &[u8]) -> Result<(), DmError> + Send + 'a;
+
 /// One unfinished block for each level.
-struct Tree<'a> {
+pub(super) struct Tree<'a> {
     layout: &'a Layout,
     hasher: &'a BlockHasher,
-    out: &'a File,
+    keep: &'a mut Keep<'a>,
     levels: Vec<Growing>,
     root: Vec<u8>,
 }
@@ -80,14 +79,14 @@ struct Growing {
 }
 
 impl<'a> Tree<'a> {
-    fn new(layout: &'a Layout, hasher: &'a BlockHasher, out: &'a File) -> Self {
+    pub(super) fn new(layout: &'a Layout, hasher: &'a BlockHasher, keep: &'a mut Keep<'a>) -> Self {
         let growing = || Growing { bytes: vec![0; layout.block], digests: 0, index: 0 };
         let levels = layout.levels.iter().map(|_| growing()).collect();
-        Self { layout, hasher, out, levels, root: Vec::new() }
+        Self { layout, hasher, keep, levels, root: Vec::new() }
     }
 
     /// Takes the digest of the next block below a level.
-    fn push(&mut self, level: usize, digest: &[u8]) -> Result<(), DmError> {
+    pub(super) fn push(&mut self, level: usize, digest: &[u8]) -> Result<(), DmError> {
         let Some(growing) = self.levels.get_mut(level) else {
             self.root = digest.to_vec();
             return Ok(());
@@ -95,13 +94,12 @@ impl<'a> Tree<'a> {
         let at = growing.digests * self.layout.stride;
         growing.bytes[at..at + digest.len()].copy_from_slice(digest);
         growing.digests += 1;
-        if growing.digests == 1 << self.layout.bits { self.write(level) } else { Ok(()) }
+        if growing.digests == 1 << self.layout.bits { self.end(level) } else { Ok(()) }
     }
 
-    fn write(&mut self, level: usize) -> Result<(), DmError> {
+    fn end(&mut self, level: usize) -> Result<(), DmError> {
         let growing = &mut self.levels[level];
-        let at = self.layout.offset(level, growing.index);
-        self.out.write_all_at(&growing.bytes, at).on("write the hash file")?;
+        (self.keep)(level, growing.index, &growing.bytes)?;
         let digest = self.hasher.digest(&growing.bytes);
         growing.bytes.fill(0);
         growing.digests = 0;
@@ -109,11 +107,11 @@ impl<'a> Tree<'a> {
         self.push(level + 1, &digest)
     }
 
-    /// Writes what is unfinished, from below.
-    fn finish(mut self) -> Result<RootHash, DmError> {
+    /// Ends what is unfinished, from below.
+    pub(super) fn finish(mut self) -> Result<RootHash, DmError> {
         for level in 0..self.levels.len() {
             if self.levels[level].digests > 0 {
-                self.write(level)?;
+                self.end(level)?;
             }
         }
         Ok(RootHash::from_digest(&self.root))

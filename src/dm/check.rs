@@ -1,11 +1,11 @@
 //! A volume, its hash file and its manifest: whether they agree.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::FileExt;
 
 use super::error::{Context, DmError};
 use super::layout::Layout;
+use super::leaves::Source;
 use super::manifest::Manifest;
 use super::superblock::{SUPERBLOCK_BYTES, Superblock, SuperblockError};
 use super::tree::{Report, verify};
@@ -36,16 +36,11 @@ pub fn open_superblock(hash: &File) -> Result<Superblock, DmError> {
 
 /// Checks a volume: everything that can be wrong without reading it first. What is bad in volume and tree is in the report;
 /// a superblock or a manifest that says what is not so is an error.
-pub fn check(manifest: &Manifest, data: &mut File, hash: &File) -> Result<Checked, DmError> {
+pub fn check(manifest: &Manifest, data: &File, hash: &File) -> Result<Checked, DmError> {
     let superblock = open_superblock(hash)?;
     manifest.agrees_with(&superblock)?;
+    let uncovered = is_there(&superblock, data.metadata().on("look at the volume")?.len())?;
     let Superblock { params, data_blocks, .. } = &superblock;
-    let bytes = data.metadata().on("look at the volume")?.len();
-    let block = params.data_block.get();
-    let Some(uncovered) = data_blocks.checked_mul(u64::from(block)).and_then(|covered| bytes.checked_sub(covered))
-    else {
-        return Err(DmError::Beyond { blocks: *data_blocks, block, bytes });
-    };
     let layout = Layout::new(params, *data_blocks, true)?;
     let have = hash.metadata().on("look at the hash file")?.len();
     let Some(stale) = have.checked_sub(layout.length()) else {
@@ -57,7 +52,13 @@ pub fn check(manifest: &Manifest, data: &mut File, hash: &File) -> Result<Checke
     if let Some(at) = rest.iter().position(|byte| *byte != 0) {
         return Err(DmError::Padding((SUPERBLOCK_BYTES + at) as u64));
     }
-    let data: &mut (dyn Read + Send) = data;
-    let report = verify(data, hash, params, &layout, &manifest.root_hash)?;
+    let report = verify(Source::File(data), hash, params, &layout, &manifest.root_hash)?;
     Ok(Checked { superblock, report, uncovered, stale })
+}
+
+/// Whether a volume of `bytes` bytes has the blocks that a superblock counts; how many bytes it has besides.
+pub(super) fn is_there(superblock: &Superblock, bytes: u64) -> Result<u64, DmError> {
+    let (blocks, block) = (superblock.data_blocks, superblock.params.data_block.get());
+    let covered = blocks.checked_mul(u64::from(block));
+    covered.and_then(|covered| bytes.checked_sub(covered)).ok_or(DmError::Beyond { blocks, block, bytes })
 }

@@ -5,7 +5,7 @@ use std::io;
 use thiserror::Error;
 
 use super::manifest::ManifestError;
-use super::params::ParamError;
+use super::params::{ParamError, RootHash};
 use super::superblock::SuperblockError;
 
 /// A tree was not made, or not checked to its end. Which files it is about, the caller knows.
@@ -58,6 +58,17 @@ pub enum DmError {
         /// How long it has to be.
         want: u64,
     },
+    /// The volume is not the one that the manifest is of.
+    #[error("the root hash of the volume is {found}; the manifest has {want}")]
+    Root {
+        /// What the volume has.
+        found: RootHash,
+        /// What it should have.
+        want: RootHash,
+    },
+    /// The hash file holds something else than the tree of the volume.
+    #[error("the tree in the hash file is not that of the volume")]
+    Tree,
     /// Bytes of the hash file that belong to nothing.
     #[error("the hash file has a byte at {0} that has to be zero")]
     Padding(u64),

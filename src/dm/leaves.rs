@@ -1,12 +1,15 @@
 //! The digests of a volume's blocks: read once, in order, hashed on all cores, given on in order.
 //!
-//! Each worker reads the next piece of the volume while it holds the reader, hashes it without holding anything, and
-//! hands the digests in. Whoever brings those that are due gives them on, with all that wait behind them. A worker that is
-//! too far ahead waits. So what is held is a piece for each worker and the digests of a few: the same for every volume.
+//! Each worker takes the next piece of the volume, reads and hashes it without holding anything, and hands the digests in.
+//! Whoever brings those that are due gives them on, with all that wait behind them. A worker that is too far ahead waits.
+//! So what is held is a piece for each worker and the digests of a few: the same for every volume. What comes as a stream
+//! has one place from which it goes on, so it is read by one worker at a time.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Read;
 use std::num::NonZero;
+use std::os::unix::fs::FileExt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -20,24 +23,32 @@ const WORKERS: usize = 8;
 /// How many bytes of digests may wait for a worker that has been held up: on a busy machine, that is for many pieces.
 const WAITING: usize = 1 << 20;
 
+/// Where the bytes of a volume come from.
+pub enum Source<'a> {
+    /// A file, from its beginning.
+    File(&'a File),
+    /// What can only be read from where it stands.
+    Stream(&'a mut (dyn Read + Send)),
+}
+
 /// Takes digests, side by side; the first of them is that of the block with this number. An error ends the reading.
 pub(super) type Each<'a> = dyn FnMut(u64, &[u8]) -> Result<(), DmError> + Send + 'a;
 
-struct Work<'a> {
+struct Work<'a, 's> {
     hasher: &'a BlockHasher,
     block: usize,
     per_piece: u64,
     /// How many pieces a worker may be ahead.
     ahead: u64,
-    source: Mutex<Source<'a>>,
+    pieces: Mutex<Pieces<'s>>,
     sink: Mutex<Sink<'a>>,
     turn: Condvar,
 }
 
-struct Source<'a> {
-    data: &'a mut (dyn Read + Send),
-    /// The next piece.
-    piece: u64,
+struct Pieces<'s> {
+    data: Source<'s>,
+    /// The next one.
+    next: u64,
     /// Blocks that are still to be read.
     left: u64,
 }
@@ -52,7 +63,7 @@ struct Sink<'a> {
 
 /// Hashes `blocks` blocks of `block` bytes.
 pub(super) fn leaves<'a>(
-    data: &'a mut (dyn Read + Send),
+    data: Source<'_>,
     blocks: u64,
     block: usize,
     hasher: &'a BlockHasher,
@@ -66,7 +77,7 @@ pub(super) fn leaves<'a>(
         block,
         per_piece,
         ahead: ahead as u64,
-        source: Mutex::new(Source { data, piece: 0, left: blocks }),
+        pieces: Mutex::new(Pieces { data, next: 0, left: blocks }),
         sink: Mutex::new(Sink { each, due: 0, waiting: BTreeMap::new(), failed: None }),
         turn: Condvar::new(),
     };
@@ -83,11 +94,11 @@ pub(super) fn leaves<'a>(
     sink.failed.map_or(Ok(()), Err)
 }
 
-impl<'a> Work<'a> {
+impl<'a> Work<'a, '_> {
     fn run(&self) {
         let mut piece = vec![0; PIECE.max(self.block)];
         while let Some((number, length)) = self.read(&mut piece) {
-            let mut digests = Vec::new();
+            let mut digests = Vec::with_capacity(length / self.block * self.hasher.size());
             self.hasher.digests(&piece[..length], self.block, &mut digests);
             if !self.hand_in(number, digests) {
                 return;
@@ -97,23 +108,32 @@ impl<'a> Work<'a> {
 
     /// The next piece: its number and how many bytes it has.
     fn read(&self, into: &mut [u8]) -> Option<(u64, usize)> {
-        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        let blocks = source.left.min(self.per_piece);
+        let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
+        let blocks = pieces.left.min(self.per_piece);
         if blocks == 0 {
             return None;
         }
+        let number = pieces.next;
+        pieces.next += 1;
+        pieces.left -= blocks;
         // A piece has 512 blocks at most.
         let length = blocks as usize * self.block;
-        if let Err(error) = source.data.read_exact(&mut into[..length]).on("read the volume") {
-            source.left = 0;
-            drop(source);
-            self.fail(error);
-            return None;
+        let into = &mut into[..length];
+        let got = match &mut pieces.data {
+            Source::File(file) => {
+                let file = *file;
+                drop(pieces);
+                file.read_exact_at(into, number * self.per_piece * self.block as u64)
+            }
+            Source::Stream(stream) => stream.read_exact(into),
+        };
+        match got.on("read the volume") {
+            Ok(()) => Some((number, length)),
+            Err(error) => {
+                self.fail(error);
+                None
+            }
         }
-        let number = source.piece;
-        source.piece += 1;
-        source.left -= blocks;
-        Some((number, length))
     }
 
     fn sink(&self) -> MutexGuard<'_, Sink<'a>> {
@@ -152,7 +172,7 @@ impl<'a> Work<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::io::{self, Write};
 
     use super::*;
     use crate::dm::{Params, Salt};
@@ -180,7 +200,7 @@ mod tests {
         for blocks in [1, 63, 64, 65, 1000] {
             let mut data = Uneven { given: 0, end: u64::MAX };
             let mut seen = Vec::new();
-            leaves(&mut data, blocks, 4096, &hasher, &mut |first, digests| {
+            leaves(Source::Stream(&mut data), blocks, 4096, &hasher, &mut |first, digests| {
                 assert_eq!(first, seen.len() as u64 / 32);
                 seen.extend_from_slice(digests);
                 Ok(())
@@ -188,10 +208,20 @@ mod tests {
             .unwrap();
             assert_eq!(data.given, blocks * 4096);
             assert_eq!(seen.len() as u64, blocks * 32);
+            let mut file = tempfile::tempfile().unwrap();
             for block in 0..blocks {
-                let want = hasher.digest(&[(block % 251) as u8; 4096]);
-                assert_eq!(seen[block as usize * 32..][..32], want, "{block} of {blocks}");
+                let bytes = [(block % 251) as u8; 4096];
+                assert_eq!(seen[block as usize * 32..][..32], hasher.digest(&bytes), "{block} of {blocks}");
+                file.write_all(&bytes).unwrap();
             }
+            // A file is read from its beginning, wherever it stands.
+            let mut from_file = Vec::new();
+            leaves(Source::File(&file), blocks, 4096, &hasher, &mut |_, digests| {
+                from_file.extend_from_slice(digests);
+                Ok(())
+            })
+            .unwrap();
+            assert!(from_file == seen, "{blocks}");
         }
     }
 
@@ -199,11 +229,16 @@ mod tests {
     fn an_error_on_either_side_ends_it() {
         let hasher = BlockHasher::new(&Params::usual(Salt::new(Vec::new()).unwrap()));
         let mut data = Uneven { given: 0, end: 1000 * 4096 - 1 };
-        let ended = leaves(&mut data, 1000, 4096, &hasher, &mut |_, _| Ok(()));
+        let ended = leaves(Source::Stream(&mut data), 1000, 4096, &hasher, &mut |_, _| Ok(()));
+        assert!(matches!(ended, Err(DmError::Io { .. })), "{ended:?}");
+
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1000 * 4096 - 1).unwrap();
+        let ended = leaves(Source::File(&file), 1000, 4096, &hasher, &mut |_, _| Ok(()));
         assert!(matches!(ended, Err(DmError::Io { .. })), "{ended:?}");
 
         let mut data = Uneven { given: 0, end: u64::MAX };
-        let ended = leaves(&mut data, 1 << 40, 4096, &hasher, &mut |first, _| match first {
+        let ended = leaves(Source::Stream(&mut data), 1 << 40, 4096, &hasher, &mut |first, _| match first {
             0..640 => Ok(()),
             _ => Err(DmError::TooLarge(first)),
         });

@@ -34,6 +34,7 @@ mod layout;
 mod leaves;
 mod manifest;
 mod params;
+mod streams;
 mod superblock;
 mod tree;
 
@@ -42,7 +43,9 @@ pub use check::{Checked, check, open_superblock};
 pub use error::DmError;
 pub use hash::Algorithm;
 pub use layout::Layout;
+pub use leaves::Source;
 pub use manifest::{Manifest, ManifestError, TYPE, manifest_of, path as manifest_path};
 pub use params::{BlockSize, HashType, ParamError, Params, RootHash, Salt, Uuid};
+pub use streams::Outline;
 pub use superblock::{SUPERBLOCK_BYTES, Superblock, SuperblockError};
 pub use tree::{Bad, Report, verify};

@@ -5,7 +5,6 @@
 //! level is held.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::FileExt;
 
 use serde::Serialize;
@@ -13,7 +12,7 @@ use serde::Serialize;
 use super::error::{Context, DmError};
 use super::hash::BlockHasher;
 use super::layout::Layout;
-use super::leaves::leaves;
+use super::leaves::{Source, leaves};
 use super::params::{Params, RootHash};
 
 /// Blocks that are not what they should be.
@@ -57,7 +56,7 @@ impl Report {
 
 /// Checks a volume. Its tree, and its blocks, are known to be there.
 pub fn verify(
-    data: &mut (dyn Read + Send),
+    data: Source<'_>,
     tree: &File,
     params: &Params,
     layout: &Layout,

@@ -18,7 +18,7 @@ use crate::state::document::{MAX_FILES, SPEC_KEY, is_inline};
 use crate::state::{Entry, Finding, Object, ObjectId, Spec, State, StateError, StatePath, Value};
 use crate::store::swap::{self, Swap};
 use crate::store::{ObjectStore, Stage};
-use crate::trails::{Layout, absent_boot_files};
+use crate::trails::{Demands, Layout, absent_boot_files, admit};
 
 /// What has been deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,8 @@ impl Transaction {
                 return Err(PvtxError::Inside { inside: inside.to_owned(), folder });
             }
         }
+        // What is not here is named by what follows.
+        admit(&content.state, &store, &Demands::default(), self.checks)?;
         let deployed = lay_out(&store, objects, &content, &folder)?;
         held.set_status(&Status { phase: Phase::Deployed, target: status.target, queue: None })?;
         remove_leftovers(&folder);

@@ -14,6 +14,7 @@ use super::status::{Phase, Status, Target};
 use crate::pvctrl::{Control, StepName};
 use crate::state::document::{KNOWN_SPECS, SPEC_KEY};
 use crate::state::{JsonLimits, Object, Value};
+use crate::trails::Checks;
 
 /// What a transaction begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,7 @@ pub struct Transaction {
     pub(super) dir: PathBuf,
     pub(super) limits: JsonLimits,
     pub(super) piece: usize,
+    pub(super) checks: Checks,
     control: Option<Control>,
 }
 
@@ -61,7 +63,13 @@ impl Transaction {
 
     /// The transaction whose files are in `dir`, which need not be there.
     pub fn at(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), limits: JsonLimits::default(), piece: Self::PIECE, control: None }
+        Self {
+            dir: dir.to_owned(),
+            limits: JsonLimits::default(),
+            piece: Self::PIECE,
+            checks: Checks::default(),
+            control: None,
+        }
     }
 
     /// The same, with other limits on states.
@@ -74,6 +82,12 @@ impl Transaction {
     #[must_use]
     pub fn with_piece(self, piece: usize) -> Self {
         Self { piece: piece.max(512), ..self }
+    }
+
+    /// The same, with these checks of what is deployed.
+    #[must_use]
+    pub fn with_checks(self, checks: Checks) -> Self {
+        Self { checks, ..self }
     }
 
     /// The same, with a control socket that is not the machine's.

@@ -4,12 +4,14 @@
 //! .pvr/batch/      durable before it has this name; from then on it happens, whoever comes next
 //!     plan         canonical JSON: [{"path":"app/run.json","was":"<sha256>"},…]; null: there was no file
 //!     0, 1, …      the new files, in this order; each is moved into its place
+//!     folder0, …   empty, for those that are missing above them: a disk that is full has no room for them later
 //! ```
 //!
 //! Whoever takes the lock of the repository, and every command that starts in its folder, ends what another has begun. A
 //! file that somebody has changed since it was planned is not replaced: before a batch has its name, that is an error;
 //! after it, what the other wrote stays.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -109,6 +111,16 @@ impl<'a> Batch<'a> {
         self.entries.len()
     }
 
+    /// How many folders above them are not there.
+    fn missing_folders(&self) -> usize {
+        let keys = self.entries.iter().filter_map(|(target, _)| match target {
+            Target::Key(key) => Some(key),
+            Target::Index => None,
+        });
+        let folders = keys.flat_map(StatePath::folders).map(|folder| self.repo.root.join(folder));
+        folders.filter(|folder| fs::symlink_metadata(folder).is_err()).collect::<BTreeSet<_>>().len()
+    }
+
     /// Forgets all but the first of them.
     pub(super) fn truncate(&mut self, len: usize) -> Result<(), RepoError> {
         for index in len..self.entries.len() {
@@ -131,6 +143,9 @@ impl<'a> Batch<'a> {
         }
         let plan = self.folder.join(PLAN);
         create(&plan, 0o600)?.write_all(write_plan(&self.entries)?.as_bytes()).on("write", &plan)?;
+        for index in 0..self.missing_folders() {
+            make_folder(&spare(&self.folder, index))?;
+        }
         for entry in fs::read_dir(&self.folder).on("list", &self.folder)? {
             let path = entry.on("list", &self.folder)?.path();
             File::open(&path).and_then(|file| file.sync_all()).on("make durable", &path)?;
@@ -173,7 +188,7 @@ pub(super) fn finish(pvr: &Path, lock: &Lock) -> Result<(), RepoError> {
         if !new.exists() || sha_if_there(&path)? != was {
             continue;
         }
-        folders(root, &target, Missing::IsMade)?;
+        folders(root, &target, Missing::IsMade(&batch))?;
         rename(&new, &path)?;
         sync_parent(&path)?;
     }
@@ -185,14 +200,15 @@ pub(super) fn finish(pvr: &Path, lock: &Lock) -> Result<(), RepoError> {
 }
 
 /// What becomes of folders that are not there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Missing {
+#[derive(Clone, Copy)]
+enum Missing<'a> {
     IsFine,
-    IsMade,
+    /// They are moved here from this batch.
+    IsMade(&'a Path),
 }
 
 /// Looks at the folders above a file. A symbolic link among them would lead out of the tree.
-fn folders(root: &Path, target: &Target, missing: Missing) -> Result<(), RepoError> {
+fn folders(root: &Path, target: &Target, missing: Missing<'_>) -> Result<(), RepoError> {
     let Target::Key(key) = target else { return Ok(()) };
     for folder in key.folders() {
         let folder = root.join(folder);
@@ -201,8 +217,12 @@ fn folders(root: &Path, target: &Target, missing: Missing) -> Result<(), RepoErr
             Ok(metadata) if metadata.is_dir() => {}
             Ok(_) => return Err(io::Error::from(io::ErrorKind::NotADirectory)).on("enter", &folder),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if missing == Missing::IsMade {
-                    DirBuilder::new().mode(0o755).create(&folder).on("create", &folder)?;
+                if let Missing::IsMade(batch) = missing {
+                    // One that somebody has removed since has none.
+                    match (0..).map(|index| spare(batch, index)).take_while(|spare| spare.exists()).last() {
+                        Some(spare) => rename(&spare, &folder)?,
+                        None => make_folder(&folder)?,
+                    }
                     sync_parent(&folder)?;
                 }
             }
@@ -210,6 +230,14 @@ fn folders(root: &Path, target: &Target, missing: Missing) -> Result<(), RepoErr
         }
     }
     Ok(())
+}
+
+fn spare(batch: &Path, index: usize) -> PathBuf {
+    batch.join(format!("folder{index}"))
+}
+
+fn make_folder(path: &Path) -> Result<(), RepoError> {
+    DirBuilder::new().mode(0o755).create(path).on("create", path)
 }
 
 fn sha_if_there(path: &Path) -> Result<Option<ObjectId>, RepoError> {

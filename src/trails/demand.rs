@@ -1,7 +1,8 @@
 //! What is demanded of a state before any of it is installed: by a post, a put or a deploy alike.
 //!
-//! There is one place where that is asked, [`Demands::of_state`]: [`install`](super::install()) asks it before it looks at
-//! the storage, a deploy before it makes a folder.
+//! There is one place where that is asked, [`admit`](super::admit()): [`install_if`](super::install_if()) goes through it before
+//! it looks at the storage, a deploy and a transaction before they make a folder, a post to the control socket before it sends
+//! the state.
 
 use std::sync::Arc;
 

@@ -80,6 +80,14 @@ pub enum InstallError {
     /// Volumes of the state are not what their manifests say; at least one.
     #[error("{}", summary(.0))]
     Verity(Vec<Finding>),
+    /// A volume of the state could not be looked at.
+    #[error("\"{key}\": {why}")]
+    Unread {
+        /// The key of its manifest.
+        key: StatePath,
+        /// Why not.
+        why: String,
+    },
     /// The state is not what is demanded here.
     #[error(transparent)]
     Refused(#[from] super::demand::Refused),

@@ -13,7 +13,7 @@
 
 use super::build::{build, object_ids};
 use super::check::{is_damaged, is_whole};
-use super::checks::Checks;
+use super::checks::{Checks, admit};
 use super::demand::Demands;
 use super::error::{InstallError, TrailsError};
 use super::name::RevisionName;
@@ -81,26 +81,20 @@ pub fn missing(storage: &Storage, state: &State) -> Result<Vec<(StatePath, Objec
     Ok(missing)
 }
 
-/// Installs a state that is what is demanded and passes these checks. After an error everything is as it was.
+/// Installs a state of which nothing is demanded. Returns when it is durable. After an error everything is as it was.
+pub fn install(storage: &Storage, job: Install<'_>) -> Result<Installed, InstallError> {
+    install_if(storage, job, &Demands::default(), Checks::default())
+}
+
+/// The same with a state that is what is demanded and passes these checks.
 pub fn install_if(
     storage: &Storage,
     job: Install<'_>,
     demands: &Demands,
     checks: Checks,
 ) -> Result<Installed, InstallError> {
-    demands.of_state(job.state)?;
-    install_with(storage, job, checks)
-}
-
-/// Installs a state. Returns when it is durable. After an error everything is as it was.
-pub fn install(storage: &Storage, job: Install<'_>) -> Result<Installed, InstallError> {
-    install_with(storage, job, Checks::default())
-}
-
-/// The same with the checks that somebody wants.
-pub fn install_with(storage: &Storage, job: Install<'_>, checks: Checks) -> Result<Installed, InstallError> {
     let store = storage.store();
-    checks.pass(store, job.state)?;
+    admit(job.state, store, demands, checks)?;
     let _alone = store.lock_install()?;
     let _using = store.lock_shared()?;
     storage.settle_replaced()?;

@@ -47,13 +47,13 @@ mod verity;
 
 pub use crate::state::{Progress, Status};
 pub use boot::{BootLoader, absent_boot_files, boot_link_names, is_boot_link};
-pub use checks::Checks;
+pub use checks::{Checks, Objects, Opened, admit};
 pub use demand::{Demands, Refused, Signatures, Unmet};
 pub use error::{InstallError, TrailsError};
 pub use finding::{Finding, Kind};
 pub use fsck::{Report as FsckReport, fsck};
 pub use gc::{Kept, RemovedObject, RemovedRevision, Report as GcReport, Rollbacks, gc, gc_keeping, would_collect};
-pub use install::{Install, Installed, Outcome, install, install_if, install_with, missing};
+pub use install::{Install, Installed, Outcome, install, install_if, missing};
 pub use layout::{Laid, Layout, is_bind};
 pub use name::RevisionName;
 pub use read::StepInfo;

@@ -4,13 +4,14 @@
 //! meanwhile, and objects that are not here are not looked at. That they are missing is found by whoever needs them.
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 
+use super::checks::{Objects, Opened};
 use super::error::InstallError;
-use crate::dm::{DmError, Manifest, check, manifest_of};
+use crate::dm::{DmError, Manifest, Outline, check, manifest_of};
 use crate::state::parse::parse_strict;
 use crate::state::{Entry, Finding, JsonLimits, ObjectId, State, StatePath, Value, escape};
-use crate::store::{Context, ObjectStore, StoreError};
 
 /// Whether the dm-verity volumes of a state are checked before it becomes a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,15 +26,15 @@ pub enum Verity {
 const MOST: u64 = 64 << 10;
 
 /// Checks the volumes of a state, each read once. The error names every one that is not right.
-pub(super) fn check_volumes(store: &ObjectStore, state: &State, verity: Verity) -> Result<(), InstallError> {
+pub(super) fn check_volumes(objects: &dyn Objects, state: &State, verity: Verity) -> Result<(), InstallError> {
     let mut findings = Vec::new();
     let mut seen = BTreeSet::new();
     for (key, entry) in state.entries().filter(|_| verity == Verity::Check) {
         let Some((container, _)) = manifest_of(key).filter(|(container, _)| is_container(container)) else { continue };
-        match volume(store, state, container, key, entry, &mut seen) {
+        match volume(objects, state, container, entry, &mut seen) {
             Ok(()) => {}
             Err(Wrong::Volume(why)) => findings.push(Finding { key: key.as_str().to_owned(), why }),
-            Err(Wrong::Storage(error)) => return Err(error.into()),
+            Err(Wrong::Unread(why)) => return Err(InstallError::Unread { key: key.clone(), why }),
         }
     }
     if findings.is_empty() { Ok(()) } else { Err(InstallError::Verity(findings)) }
@@ -47,27 +48,32 @@ fn is_container(folder: &str) -> bool {
 /// Whose fault it is.
 enum Wrong {
     Volume(String),
-    Storage(StoreError),
+    Unread(String),
 }
 
-impl From<StoreError> for Wrong {
-    fn from(error: StoreError) -> Self {
-        Self::Storage(error)
+impl From<io::Error> for Wrong {
+    fn from(error: io::Error) -> Self {
+        Self::Unread(error.to_string())
+    }
+}
+
+impl From<DmError> for Wrong {
+    fn from(error: DmError) -> Self {
+        match &error {
+            // A stream says so that is not what its name stands for.
+            DmError::Io { source, .. } if source.kind() != io::ErrorKind::InvalidData => {
+                Self::Unread(error.to_string())
+            }
+            _ => Self::Volume(error.to_string()),
+        }
     }
 }
 
 /// Manifests of the same words over the same objects are checked once.
 type Seen = BTreeSet<(ObjectId, ObjectId, String)>;
 
-fn volume(
-    store: &ObjectStore,
-    state: &State,
-    container: &str,
-    key: &StatePath,
-    entry: &Entry,
-    seen: &mut Seen,
-) -> Result<(), Wrong> {
-    let Some(manifest) = manifest(store, key, entry)? else { return Ok(()) };
+fn volume(objects: &dyn Objects, state: &State, container: &str, entry: &Entry, seen: &mut Seen) -> Result<(), Wrong> {
+    let Some(manifest) = manifest(objects, entry)? else { return Ok(()) };
     let manifest = Manifest::parse(&manifest).map_err(|error| Wrong::Volume(format!("the manifest {error}")))?;
     let object = |device: &StatePath| {
         let name = format!("{container}/{}", device.as_str());
@@ -82,17 +88,34 @@ fn volume(
     if !seen.insert((data, hash, words)) {
         return Ok(());
     }
-    let (Some((mut data, _)), Some((hash, _))) = (store.open_object(&data)?, store.open_object(&hash)?) else {
-        return Ok(());
+    let Some((hash_file, hash_size)) = objects.open(&hash)? else { return Ok(()) };
+    // Of two streams, the second is asked for when the first has been read: whoever sends them may do one at a time.
+    let (hash_file, opened) = match hash_file {
+        Opened::File(file) => match objects.open(&data)? {
+            Some((Opened::File(data_file), _)) => return files(&manifest, &data_file, &file),
+            other => (Opened::File(file), Some(other)),
+        },
+        stream => (stream, None),
     };
-    let checked = match check(&manifest, &mut data, &hash) {
-        Ok(checked) => checked,
-        Err(DmError::Io { verb, source }) => {
-            return Err(StoreError::Io { verb, path: store.objects().to_owned(), source }.into());
-        }
-        Err(error) => return Err(Wrong::Volume(error.to_string())),
+    let outline = Outline::read(&manifest, &mut *reader(hash_file), hash_size)?;
+    let opened = match opened {
+        Some(opened) => opened,
+        None => objects.open(&data)?,
     };
-    let report = checked.report;
+    let Some((data_file, size)) = opened else { return Ok(()) };
+    Ok(outline.agrees_with(&manifest, &mut *reader(data_file), size)?)
+}
+
+fn reader(opened: Opened) -> Box<dyn Read + Send> {
+    match opened {
+        Opened::File(file) => Box::new(file),
+        Opened::Stream(stream) => stream,
+    }
+}
+
+/// The same of two files, with the number of bad blocks and the first of them.
+fn files(manifest: &Manifest, data: &File, hash: &File) -> Result<(), Wrong> {
+    let report = check(manifest, data, hash)?.report;
     let bad = |what, bad: Option<crate::dm::Bad>| {
         bad.map(|bad| {
             format!("{} bad blocks of {what}, the first is {} at offset {}", bad.count, bad.block, bad.offset)
@@ -106,17 +129,20 @@ fn volume(
 }
 
 /// The manifest, be it in the state or an object. `None`: the object is not here.
-fn manifest(store: &ObjectStore, key: &StatePath, entry: &Entry) -> Result<Option<Value>, Wrong> {
+fn manifest(objects: &dyn Objects, entry: &Entry) -> Result<Option<Value>, Wrong> {
     let id = match entry {
         Entry::Json(value) => return Ok(Some(value.clone())),
         Entry::Object(id) => id,
     };
-    let Some((file, size)) = store.open_object(id)? else { return Ok(None) };
+    let Some((opened, size)) = objects.open(id)? else { return Ok(None) };
     if size > MOST {
         return Err(Wrong::Volume(format!("the manifest has {size} bytes, more than {MOST}")));
     }
     let mut bytes = Vec::new();
-    file.take(MOST).read_to_end(&mut bytes).on("read", &key.below(store.objects()))?;
+    reader(opened)
+        .take(MOST)
+        .read_to_end(&mut bytes)
+        .map_err(|source| DmError::Io { verb: "read the manifest", source })?;
     let parsed = parse_strict(&bytes, &JsonLimits::default());
     parsed.map(Some).map_err(|error| Wrong::Volume(format!("the manifest is not JSON: {error}")))
 }

@@ -8,9 +8,12 @@
 //! |---|---|
 //! | `--socket PATH` | the control socket, if it is at none of its places |
 //! | `--json` | what has been done, as one line of JSON |
+//! | `--no-verity-check` | a deploy takes volumes of dm-verity as they are |
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+
+use crate::trails::Verity;
 
 /// What is wrong with a command line.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,18 +68,20 @@ impl Command {
 pub(super) struct Asked {
     pub(super) socket: Option<PathBuf>,
     pub(super) json: bool,
+    pub(super) verity: Verity,
     pub(super) command: Command,
 }
 
 /// Reads what follows the program's name.
 pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Asked, Wrong> {
     let mut words = words;
-    let (mut socket, mut json) = (None, false);
+    let (mut socket, mut json, mut verity) = (None, false, Verity::Check);
     let first = loop {
         let word = words.next().ok_or(Wrong::Usage(255))?;
         match word.to_str() {
             Some("--socket") => socket = Some(PathBuf::from(words.next().ok_or(Wrong::Usage(255))?)),
             Some("--json") => json = true,
+            Some("--no-verity-check") => verity = Verity::Trust,
             _ => break word,
         }
     };
@@ -85,7 +90,7 @@ pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Asked, Wron
         Some("queue") => queue(words)?,
         name => command(name.unwrap_or_default(), &first, words)?,
     };
-    Ok(Asked { socket, json, command })
+    Ok(Asked { socket, json, verity, command })
 }
 
 fn command(name: &str, word: &OsStr, mut words: impl Iterator<Item = OsString>) -> Result<Command, Wrong> {
@@ -165,9 +170,9 @@ mod tests {
 
     #[test]
     fn ours_stand_before_the_command() {
-        let words = ["--json", "--socket", "/s", "begin", "current", "/o"].map(OsString::from);
+        let words = ["--json", "--socket", "/s", "--no-verity-check", "begin", "current", "/o"].map(OsString::from);
         let asked = parse(words.into_iter()).unwrap();
-        assert_eq!((asked.socket, asked.json), (Some("/s".into()), true));
+        assert_eq!((asked.socket, asked.json, asked.verity), (Some("/s".into()), true, Verity::Trust));
         let begin = Command::Begin { base: Some("current".into()), objects: Some("/o".into()) };
         assert_eq!(asked.command, begin);
     }

@@ -16,6 +16,7 @@ use self::grammar::{Command, Wrong};
 use crate::pvctrl::Control;
 use crate::pvtx::{Base, Changed, PvtxError, QueueFolders, Transaction, usual_place};
 use crate::state::{escape, escape_text};
+use crate::trails::Checks;
 
 const FAILED: u8 = 255;
 
@@ -26,8 +27,9 @@ pub fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
         Err(wrong) => return refuse(wrong),
     };
     let name = asked.command.name();
-    let done =
-        transaction(asked.socket.as_deref()).and_then(|transaction| execute(&transaction, asked.command, asked.json));
+    let checks = Checks { verity: asked.verity };
+    let done = transaction(asked.socket.as_deref())
+        .and_then(|transaction| execute(&transaction.with_checks(checks), asked.command, asked.json));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

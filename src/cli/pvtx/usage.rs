@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 const USAGE: &str = "\
-Usage: pvtx [--socket PATH] [--json] COMMAND [ARGUMENTS]
+Usage: pvtx [--socket PATH] [--json] [--no-verity-check] COMMAND [ARGUMENTS]
 
 Puts a state together, of packages, before it becomes a revision.
 
@@ -16,7 +16,8 @@ Puts a state together, of packages, before it becomes a revision.
   show                     print the state
   commit [locals/NAME]     end a remote transaction: Pantavisor gets a revision, whose name is
                            printed
-  deploy DIR               end a local transaction: DIR becomes the state's files
+  deploy DIR               end a local transaction: DIR becomes the state's files, if its volumes
+                           of dm-verity are what their manifests say, or --no-verity-check
   abort                    end it as if it had never begun
 
   queue new QUEUE OBJECTS  collect steps in the folder QUEUE first

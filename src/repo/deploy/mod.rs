@@ -22,7 +22,7 @@ use crate::remote::Observer;
 use crate::state::{JsonLimits, ObjectId, PartSelection, Spec, State, part};
 use crate::store::swap::{self, Swap};
 use crate::store::{ObjectStore, Reservation, Stage};
-use crate::trails::{Checks, Demands, InstallError, Laid, Layout, Unmet, Verity, absent_boot_files, reserve_layout};
+use crate::trails::{Checks, Demands, InstallError, Laid, Layout, Verity, absent_boot_files, admit, reserve_layout};
 
 /// What a deploy makes of the states that it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,7 +232,7 @@ impl Deploy {
         Ok(fetched.warnings)
     }
 
-    /// The state that comes of what is there and what was taken, if it is what is demanded.
+    /// The state that comes of what is there and what was taken.
     fn state(&self, before: Option<&State>) -> Result<State, RepoError> {
         let spec = self.incoming.iter().find_map(|incoming| incoming.state.spec()).unwrap_or(DEFAULT_SPEC);
         let mut state = before.cloned().unwrap_or_else(|| State::empty(spec));
@@ -244,9 +244,7 @@ impl Deploy {
         }
         // What cannot be read again would lock its owner out of the repository.
         let state = State::parse_strict(state.to_canonical()?.as_bytes(), &self.limits, Spec::Any);
-        let state = state.map_err(|source| RepoError::Unreadable { source })?;
-        self.demands.of_state(&state)?;
-        Ok(state)
+        state.map_err(|source| RepoError::Unreadable { source })
     }
 
     /// What a deploy comes to, as far as the states say.
@@ -289,7 +287,7 @@ impl Deploy {
         let repo = Repo::at(&self.target).with_json_limits(self.limits);
         let before = at(DeployStep::Target, repo.pristine())?;
         let after = at(DeployStep::Source, self.state(before.as_ref()))?;
-        at(DeployStep::Source, self.checks.pass(&self.store, &after))?;
+        at(DeployStep::Source, admit(&after, &self.store, &self.demands, self.checks))?;
         let before = before.unwrap_or_else(|| State::empty(DEFAULT_SPEC));
         let mut deployed = self.report(&before, &after);
         say(DeployStep::Cleanup);
@@ -321,7 +319,7 @@ impl Deploy {
         let before = at(DeployStep::Target, repo.pristine())?;
         let config = at(DeployStep::Target, self.config(&repo))?;
         let after = at(DeployStep::Source, self.state(before.as_ref()))?;
-        at(DeployStep::Source, self.checks.pass(store, &after))?;
+        at(DeployStep::Source, admit(&after, store, &self.demands, self.checks))?;
         let before = before.unwrap_or_else(|| State::empty(DEFAULT_SPEC));
         let mut deployed = self.report(&before, &after);
         let rule = self.rule(&before, &after);
@@ -494,17 +492,11 @@ fn make_above(target: &Path, made: &mut Vec<PathBuf>) -> Result<(), RepoError> {
     Ok(())
 }
 
-impl From<Unmet> for RepoError {
-    fn from(error: Unmet) -> Self {
-        match error {
-            Unmet::Refused(refused) => refused.into(),
-            Unmet::Canonical(error) => error.into(),
-        }
-    }
-}
-
 impl From<InstallError> for RepoError {
     fn from(error: InstallError) -> Self {
-        Self::Install(Box::new(error))
+        match error {
+            InstallError::Refused(refused) => refused.into(),
+            error => Self::Install(Box::new(error)),
+        }
     }
 }

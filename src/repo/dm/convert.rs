@@ -4,7 +4,7 @@ use std::io::Seek;
 use std::path::{Path, PathBuf};
 
 use super::{Earlier, Making, Volume, absolute, files, run_json, src_json};
-use crate::dm::{Built, HashType, Head, Manifest, ManifestError, Salt, Uuid, build, manifest_path};
+use crate::dm::{Built, HashType, Head, Manifest, ManifestError, Salt, Source, Uuid, build, manifest_path};
 use crate::repo::Repo;
 use crate::repo::batch::{Batch, Target};
 use crate::repo::error::{Context, RepoError};
@@ -104,7 +104,7 @@ impl Repo {
     /// Makes a tree in a batch.
     pub(super) fn tree(&self, batch: &mut Batch<'_>, job: Job<'_>, making: &Making) -> Result<Tree, RepoError> {
         let (data_path, hash_path) = (absolute(&self.root, &job.data), absolute(&self.root, &job.hash));
-        let mut data = files::open(&data_path)?;
+        let data = files::open(&data_path)?;
         let superblock = files::superblock(&hash_path)?;
         if superblock.is_none() && job.hash_device.as_str() != format!("{}.hash", job.data_device.as_str()) {
             free(&hash_path)?;
@@ -121,7 +121,7 @@ impl Repo {
         }
         let bytes = data.metadata().on("look at", &data_path)?.len();
         let (out, out_path) = batch.file(Target::Key(job.hash.clone()), files::mode(&hash_path, 0o600))?;
-        let Built { root, uncovered, .. } = build(&mut data, bytes, &params, Head::Superblock(uuid), &out)
+        let Built { root, uncovered, .. } = build(Source::File(&data), bytes, &params, Head::Superblock(uuid), &out)
             .map_err(|error| files::wrong(&data_path, error))?;
         (&out).rewind().on("read", &out_path)?;
         let sha = crate::store::hash(out).on("read", &out_path)?;

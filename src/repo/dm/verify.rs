@@ -140,8 +140,8 @@ impl Repo {
         let manifest = self.read_manifest(key)?;
         let data = absolute(&self.root, &volume.key(manifest.data_device.as_str())?);
         let hash = absolute(&self.root, &volume.key(manifest.hash_device.as_str())?);
-        let (mut data, hash_file) = (files::open(&data)?, files::open(&hash)?);
-        check(&manifest, &mut data, &hash_file).map_err(|error| match &error {
+        let (data, hash_file) = (files::open(&data)?, files::open(&hash)?);
+        check(&manifest, &data, &hash_file).map_err(|error| match &error {
             DmError::Manifest(_) => files::wrong(&path, error),
             _ => files::wrong(&hash, error),
         })
