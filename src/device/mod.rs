@@ -13,8 +13,11 @@
 mod error;
 mod post;
 mod rollback;
+mod room;
 mod socket;
 mod stored;
+mod turns;
+mod updating;
 mod upload;
 
 use std::fs::File;
@@ -157,7 +160,7 @@ impl Device {
     pub fn sweep(&self) -> Result<(), DeviceError> {
         match &self.back {
             Back::Stored(stored) => stored.sweep(),
-            Back::Socket(_) => Ok(()),
+            Back::Socket(socket) => socket.sweep(),
         }
     }
 
@@ -165,7 +168,7 @@ impl Device {
     pub fn settle(&self) -> Result<(), DeviceError> {
         match &self.back {
             Back::Stored(stored) => stored.settle(),
-            Back::Socket(_) => Ok(()),
+            Back::Socket(socket) => socket.sweep(),
         }
     }
 
@@ -303,8 +306,8 @@ impl Device {
     pub fn publish(&self, received: Vec<Received>) -> Result<(), DeviceError> {
         match &self.back {
             Back::Stored(stored) => stored.publish(received.into_iter().filter_map(Received::sealed).collect()),
-            // The daemon has named them, and has no way to say when they are durable.
-            Back::Socket(_) => Ok(()),
+            // The daemon has named them.
+            Back::Socket(socket) => socket.make_durable(),
         }
     }
 

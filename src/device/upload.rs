@@ -3,13 +3,12 @@
 //! What comes from a client is pushed, piece by piece; the control socket pulls what it sends. Between the two is a thread and a
 //! channel of two pieces: a client that is faster than the daemon waits, and nothing is kept but these.
 
-use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::DeviceError;
+use super::turns::Turn;
 use crate::pvctrl::{Control, ControlError};
 use crate::state::ObjectId;
 use crate::store::{Sealed, Writer};
@@ -17,55 +16,8 @@ use crate::store::{Sealed, Writer};
 /// Pieces that wait for the daemon.
 const AHEAD: usize = 2;
 
-/// Uploads that may wait for another one of the same object. Each keeps a thread of the endpoint's pool, and has to leave some
-/// for the one that it waits for.
-const WAITING: usize = 3;
-
 /// Stack of the thread that sends.
 const STACK: usize = 256 * 1024;
-
-/// One upload of an object at a time: the daemon writes each into the same file, and the end of one that broke off removes it.
-#[derive(Debug, Default)]
-pub(super) struct Gate {
-    state: Mutex<Gated>,
-    passed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Gated {
-    sending: HashSet<ObjectId>,
-    waiting: usize,
-}
-
-impl Gate {
-    fn lock(&self) -> MutexGuard<'_, Gated> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Registers an upload. True: it has to [wait](Self::wait).
-    fn enter(&self, id: ObjectId) -> Result<bool, DeviceError> {
-        let mut state = self.lock();
-        if state.sending.insert(id) {
-            return Ok(false);
-        }
-        if state.waiting == WAITING {
-            return Err(DeviceError::Busy(format!("object {id} is being uploaded by others")));
-        }
-        state.waiting += 1;
-        Ok(true)
-    }
-
-    fn wait(&self, id: ObjectId) {
-        let taken = |state: &mut Gated| !state.sending.insert(id);
-        let state = self.passed.wait_while(self.lock(), taken);
-        state.unwrap_or_else(PoisonError::into_inner).waiting -= 1;
-    }
-
-    fn leave(&self, id: ObjectId) {
-        self.lock().sending.remove(&id);
-        self.passed.notify_all();
-    }
-}
 
 /// An object that is being taken in. Dropped before it is finished, nothing of it stays.
 #[derive(Debug)]
@@ -74,7 +26,7 @@ pub struct Upload(Way);
 #[derive(Debug)]
 enum Way {
     Stored(Writer),
-    Socket { id: ObjectId, pieces: Option<SyncSender<Vec<u8>>>, sending: JoinHandle<Result<(), ControlError>> },
+    Socket { id: ObjectId, pieces: Option<SyncSender<Vec<u8>>>, sending: JoinHandle<Result<(), DeviceError>> },
 }
 
 /// An object that has come whole.
@@ -92,30 +44,20 @@ impl Upload {
         Self(Way::Stored(writer))
     }
 
-    /// Through to the control socket.
-    pub(super) fn through(control: Control, gate: &Arc<Gate>, id: ObjectId, size: u64) -> Result<Self, DeviceError> {
-        let (waits, gate) = (gate.enter(id)?, Arc::clone(gate));
-        let entered = Arc::clone(&gate);
+    /// Through to the control socket, in this object's turn.
+    pub(super) fn through(control: Control, turn: Turn, id: ObjectId, size: u64) -> Result<Self, DeviceError> {
         let (pieces, coming) = sync_channel(AHEAD);
         let thread = std::thread::Builder::new().name("pvr-agent-upload".to_owned()).stack_size(STACK);
         let sending = thread.spawn(move || {
             let mut pieces = Pieces { coming, piece: Vec::new(), at: 0, left: size };
-            if waits {
-                gate.wait(id);
-            }
             let sent = control.put_object(&id, size, &mut pieces);
-            gate.leave(id);
-            sent
-        });
-        let sending = sending.map_err(|error| {
-            if waits {
-                entered.lock().waiting -= 1;
-            } else {
-                entered.leave(id);
+            turn.end(sent.is_ok())?;
+            match sent {
+                Err(ControlError::Source(cause)) => Err(DeviceError::WrongSize(cause.to_string())),
+                sent => Ok(sent?),
             }
-            DeviceError::failed(error)
-        })?;
-        Ok(Self(Way::Socket { id, pieces: Some(pieces), sending }))
+        });
+        Ok(Self(Way::Socket { id, pieces: Some(pieces), sending: sending.map_err(DeviceError::failed)? }))
     }
 
     /// Takes more bytes in.
@@ -148,10 +90,7 @@ impl Upload {
             Way::Socket { id, pieces, sending } => {
                 drop(pieces);
                 let sent = sending.join().map_err(|_| DeviceError::failed("the thread of an upload ended early"))?;
-                match sent {
-                    Err(ControlError::Source(cause)) => Err(DeviceError::WrongSize(cause.to_string())),
-                    sent => Ok(sent.map(|()| Received(Whole::Daemon(id)))?),
-                }
+                sent.map(|()| Received(Whole::Daemon(id)))
             }
         }
     }
