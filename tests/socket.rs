@@ -1,16 +1,13 @@
 //! The endpoint on the control socket of a Pantavisor: by `serve`, and by `cgi`.
 mod black_box;
-#[path = "support/control/mod.rs"]
-#[allow(clippy::disallowed_methods, reason = "the daemon of the tests keeps this machine's time")]
-mod control;
 mod shape;
 
 use black_box::agent::{self, JSON, Server, TEXT};
 use black_box::http::{self, Conn, Response};
 use black_box::sha256;
-use control::{Caller, Config, Daemon, Defects, Pace};
 use serde_json::{Value, json};
 use shape::Shape;
+use shape::control::{Caller, Config, Daemon, Defects, Pace};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

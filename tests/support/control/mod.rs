@@ -53,6 +53,8 @@ pub struct Defects {
     pub deaf: bool,
     /// A part of a path that has 3,000 bytes ends it.
     pub crashes: bool,
+    /// After a collection, the room that there is is said to be what it was before.
+    pub sizes_lag: bool,
 }
 
 impl Defects {
@@ -66,6 +68,7 @@ impl Defects {
         factory_of_nothing: true,
         deaf: true,
         crashes: true,
+        sizes_lag: true,
     };
     /// As it could be.
     pub const NONE: Self = Self {
@@ -77,6 +80,7 @@ impl Defects {
         factory_of_nothing: false,
         deaf: false,
         crashes: false,
+        sizes_lag: false,
     };
 
     /// Each one alone, by name.
@@ -91,6 +95,7 @@ impl Defects {
             ("factory_of_nothing", Self { factory_of_nothing: true, ..none }),
             ("deaf", Self { deaf: true, ..none }),
             ("crashes", Self { crashes: true, ..none }),
+            ("sizes_lag", Self { sizes_lag: true, ..none }),
         ]
     }
 }
@@ -197,6 +202,8 @@ pub(super) struct State {
     update: Update,
     /// A container that was stopped by hand.
     stopped: Vec<String>,
+    /// What was used before a collection, while that is still what is said.
+    lagging: Option<u64>,
     /// Commands that were given, whole: what tests look at.
     commands: Vec<(String, String)>,
 }
@@ -213,6 +220,7 @@ impl Daemon {
             device_meta,
             update: Update::default(),
             stopped: Vec::new(),
+            lagging: None,
             commands: Vec::new(),
         };
         update::boot(&mut state);

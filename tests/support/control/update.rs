@@ -89,6 +89,7 @@ pub fn boot(state: &mut State) {
 
 /// One step further. How long nobody answers then.
 pub fn advance(state: &mut State) -> Option<Duration> {
+    state.lagging = None;
     match std::mem::take(&mut state.update.phase) {
         Phase::Idle => None,
         Phase::Pending(order) => begin(state, order),
