@@ -1,7 +1,8 @@
 //! An object on its way in.
 //!
 //! What comes from a client is pushed, piece by piece; the control socket pulls what it sends. Between the two is a thread and a
-//! channel of two pieces: a client that is faster than the daemon waits, and nothing is kept but these.
+//! channel of two pieces: a client that is faster than the daemon waits, and nothing is kept but these and the last one that came.
+//! That is sent when the request has come to a good end: what the daemon has whole it keeps, whatever is answered.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -26,7 +27,13 @@ pub struct Upload(Way);
 #[derive(Debug)]
 enum Way {
     Stored(Writer),
-    Socket { id: ObjectId, pieces: Option<SyncSender<Vec<u8>>>, sending: JoinHandle<Result<(), DeviceError>> },
+    Socket {
+        id: ObjectId,
+        pieces: Option<SyncSender<Vec<u8>>>,
+        /// What came last.
+        last: Vec<u8>,
+        sending: JoinHandle<Result<(), DeviceError>>,
+    },
 }
 
 /// An object that has come whole.
@@ -50,6 +57,11 @@ impl Upload {
         let thread = std::thread::Builder::new().name("pvr-agent-upload".to_owned()).stack_size(STACK);
         let sending = thread.spawn(move || {
             let mut pieces = Pieces { coming, piece: Vec::new(), at: 0, left: size };
+            // Of nothing, there is no last piece to wait for.
+            let given_up = size == 0 && pieces.coming.recv().is_err();
+            if given_up {
+                return turn.end(false);
+            }
             let sent = control.put_object(&id, size, &mut pieces);
             turn.end(sent.is_ok())?;
             match sent {
@@ -57,16 +69,18 @@ impl Upload {
                 sent => Ok(sent?),
             }
         });
-        Ok(Self(Way::Socket { id, pieces: Some(pieces), sending: sending.map_err(DeviceError::failed)? }))
+        let sending = sending.map_err(DeviceError::failed)?;
+        Ok(Self(Way::Socket { id, pieces: Some(pieces), last: Vec::new(), sending }))
     }
 
     /// Takes more bytes in.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), DeviceError> {
         match &mut self.0 {
             Way::Stored(writer) => Ok(writer.write_all(bytes)?),
-            Way::Socket { pieces, .. } => {
+            Way::Socket { pieces, last, .. } => {
+                let piece = std::mem::replace(last, bytes.to_vec());
                 // Whoever takes no more has a reason, which the end of it tells.
-                if pieces.as_ref().is_some_and(|pieces| pieces.send(bytes.to_vec()).is_err()) {
+                if !piece.is_empty() && pieces.as_ref().is_some_and(|pieces| pieces.send(piece).is_err()) {
                     *pieces = None;
                 }
                 Ok(())
@@ -87,8 +101,9 @@ impl Upload {
     pub(super) fn finish(self) -> Result<Received, DeviceError> {
         match self.0 {
             Way::Stored(writer) => Ok(Received(Whole::Sealed(writer.finish()?))),
-            Way::Socket { id, pieces, sending } => {
-                drop(pieces);
+            Way::Socket { id, pieces, last, sending } => {
+                // As above.
+                let _ = pieces.map(|pieces| pieces.send(last));
                 let sent = sending.join().map_err(|_| DeviceError::failed("the thread of an upload ended early"))?;
                 sent.map(|()| Received(Whole::Daemon(id)))
             }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Back {
     Storage,
-    /// The control socket of a daemon with all its defects.
+    /// The control socket of a daemon with all its defects, but for being deaf now and then, which only takes time.
     Socket,
 }
 
@@ -60,8 +60,11 @@ impl Device {
             Back::Socket => {
                 let socket = root.path().join("pv-ctrl");
                 let pace = Pace::Every(Duration::from_millis(5));
-                let daemon =
-                    Daemon::start(&store, &socket, Config { defects: Defects::ALL, pace, ..Config::default() });
+                let daemon = Daemon::start(
+                    &store,
+                    &socket,
+                    Config { defects: Defects { deaf: false, ..Defects::ALL }, pace, ..Config::default() },
+                );
                 let locks = root.path().join("state");
                 let server = match shape {
                     Shape::Serve => {
