@@ -32,7 +32,9 @@ enum Way {
         pieces: Option<SyncSender<Vec<u8>>>,
         /// What came last.
         last: Vec<u8>,
-        sending: JoinHandle<Result<(), DeviceError>>,
+        /// Bytes that may still come.
+        left: u64,
+        sending: Option<JoinHandle<Result<(), DeviceError>>>,
     },
 }
 
@@ -69,31 +71,39 @@ impl Upload {
                 sent => Ok(sent?),
             }
         });
-        let sending = sending.map_err(DeviceError::failed)?;
-        Ok(Self(Way::Socket { id, pieces: Some(pieces), last: Vec::new(), sending }))
+        let sending = Some(sending.map_err(DeviceError::failed)?);
+        Ok(Self(Way::Socket { id, pieces: Some(pieces), last: Vec::new(), left: size, sending }))
     }
 
     /// Takes more bytes in.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), DeviceError> {
         match &mut self.0 {
             Way::Stored(writer) => Ok(writer.write_all(bytes)?),
-            Way::Socket { pieces, last, .. } => {
-                let piece = std::mem::replace(last, bytes.to_vec());
-                // Whoever takes no more has a reason, which the end of it tells.
-                if !piece.is_empty() && pieces.as_ref().is_some_and(|pieces| pieces.send(piece).is_err()) {
-                    *pieces = None;
+            Way::Socket { id, pieces, last, left, sending } => {
+                let fits = left.checked_sub(bytes.len() as u64);
+                let mut piece = std::mem::replace(last, bytes.to_vec());
+                let mut taken = || {
+                    piece.is_empty() || pieces.as_ref().is_some_and(|to| to.send(std::mem::take(&mut piece)).is_ok())
+                };
+                if let Some(rest) = fits.filter(|_| taken()) {
+                    *left = rest;
+                    return Ok(());
                 }
-                Ok(())
+                // Whoever takes no more has a reason. Nobody else would wait until nothing of it is left.
+                *pieces = None;
+                let ended = end(sending);
+                let too_long = || DeviceError::TooLong(format!("more bytes came than object {id} was said to have"));
+                if fits.is_none() { Err(too_long()) } else { ended.and_then(|()| Err(too_long())) }
             }
         }
     }
 
     /// Gives it up, and waits until nothing of it is left: where a process ends after one request, nobody else would.
     pub fn abandon(self) {
-        if let Way::Socket { pieces, sending, .. } = self.0 {
+        if let Way::Socket { pieces, mut sending, .. } = self.0 {
             drop(pieces);
             // How that ended is what the caller knows already.
-            let _ = sending.join();
+            let _ = end(&mut sending);
         }
     }
 
@@ -101,14 +111,19 @@ impl Upload {
     pub(super) fn finish(self) -> Result<Received, DeviceError> {
         match self.0 {
             Way::Stored(writer) => Ok(Received(Whole::Sealed(writer.finish()?))),
-            Way::Socket { id, pieces, last, sending } => {
-                // As above.
+            Way::Socket { id, pieces, last, mut sending, .. } => {
+                // If it is not taken, the end tells why.
                 let _ = pieces.map(|pieces| pieces.send(last));
-                let sent = sending.join().map_err(|_| DeviceError::failed("the thread of an upload ended early"))?;
-                sent.map(|()| Received(Whole::Daemon(id)))
+                end(&mut sending).map(|()| Received(Whole::Daemon(id)))
             }
         }
     }
+}
+
+/// Waits for the thread that sends.
+fn end(sending: &mut Option<JoinHandle<Result<(), DeviceError>>>) -> Result<(), DeviceError> {
+    let ended = sending.take().and_then(|sending| sending.join().ok());
+    ended.unwrap_or_else(|| Err(DeviceError::failed("the thread of an upload ended early")))
 }
 
 impl Received {
