@@ -27,6 +27,6 @@ printf '== the Debian package\n'
 packaging/deb.sh
 packaging/check.sh "${CARGO_TARGET_DIR:-target}/release/pvr-agent"
 printf '== benches\n'
-for bench in endpoint cgi status deploy export clone pvtx verity sig; do
+for bench in endpoint socket cgi status deploy export clone pvtx verity sig; do
     cargo bench --bench "$bench"
 done

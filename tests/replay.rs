@@ -6,7 +6,7 @@
 mod black_box;
 mod shape;
 
-use black_box::agent::{self, Server};
+use black_box::agent::Server;
 use black_box::http::{Conn, Response, Target};
 use black_box::seed::Seed;
 use black_box::sha256;
@@ -15,8 +15,8 @@ use pvr_agent::state::json::Value as StateValue;
 use pvr_agent::state::parse::{JsonLimits, parse_lenient, parse_strict};
 use serde_json::Value;
 use shape::Shape;
+use shape::device::{Back, Device};
 use std::collections::HashMap;
-use std::path::Path;
 
 const RECORDED: &str = include_str!("vectors/f-http/requests.txt");
 const STATE: &[u8] = include_bytes!("vectors/f-http/state.json");
@@ -138,10 +138,9 @@ fn canonical(value: &StateValue) -> String {
 }
 
 /// Lays out what the recorded remote held; returns the state as we have to answer it.
-fn seed(root: &Path, full: bool) -> String {
+fn seed(seed: &Seed, full: bool) -> String {
     let text: &[u8] = if full { STATE } else { br##"{"#spec":"pantavisor-service-system@1"}"## };
     let (state, _) = parse_lenient(text, &JsonLimits::default()).expect("the recorded state");
-    let seed = Seed::new(root);
     let objects: HashMap<_, _> = objects().into_iter().map(|bytes| (sha256(&bytes), bytes)).collect();
     let StateValue::Object(members) = &state else { panic!("not a state") };
     let files: Vec<(String, String)> = members
@@ -166,6 +165,7 @@ fn seed(root: &Path, full: bool) -> String {
 
 /// What the client knows by following our answers.
 struct Follower<'a> {
+    device: &'a Device,
     server: &'a Server,
     step: &'static str,
     remote: Value,
@@ -186,7 +186,6 @@ impl Follower<'_> {
         let target = Target::parse(url);
         assert_eq!(target.host, self.server.host(), "{}: a URL of another server: {url}", self.step);
         let key = request.connection.to_string();
-        let mut conn = self.connections.remove(&key).unwrap_or_else(|| Conn::open(&target.host).expect("connect"));
         let length = body.len().to_string();
         let headers: Vec<(&str, &str)> = request
             .headers
@@ -194,9 +193,19 @@ impl Follower<'_> {
             .filter(|(name, _)| *name != "Host")
             .map(|&(name, value)| if name == "Content-Length" { (name, length.as_str()) } else { (name, value) })
             .collect();
-        let answer = conn.ask(request.method, &target.path, &headers, body);
+        let kept = std::cell::RefCell::new(None);
+        let taken = std::cell::RefCell::new(self.connections.remove(&key));
+        let answer = self.device.patiently(|| {
+            let kept_before = kept.take().or_else(|| taken.take());
+            let mut conn = kept_before.map_or_else(|| Conn::open(&target.host), Ok)?;
+            let answer = conn.ask(request.method, &target.path, &headers, body)?;
+            if answer.header("connection").is_none_or(|value| !value.eq_ignore_ascii_case("close")) {
+                kept.replace(Some(conn));
+            }
+            Ok(answer)
+        });
         let response = answer.unwrap_or_else(|err| panic!("{}: {} {url}: {err}", self.step, request.method));
-        if response.header("connection").is_none_or(|value| !value.eq_ignore_ascii_case("close")) {
+        if let Some(conn) = kept.take() {
             self.connections.insert(key, conn);
         }
         response
@@ -325,26 +334,29 @@ impl Follower<'_> {
 
 #[test]
 fn the_real_client_is_answered_as_it_needs() {
-    for shape in Shape::all("the_real_client_is_answered_as_it_needs") {
-        replay_with(shape);
-    }
+    let shapes = Shape::all("the_real_client_is_answered_as_it_needs");
+    shapes.into_iter().for_each(|shape| replay_with(shape, Back::Storage));
 }
 
-fn replay_with(shape: Shape) {
+#[test]
+fn the_real_client_is_answered_as_it_needs_on_the_control_socket() {
+    let shapes = Shape::all("the_real_client_is_answered_on_the_control_socket");
+    shapes.into_iter().for_each(|shape| replay_with(shape, Back::Socket));
+}
+
+fn replay_with(shape: Shape, back: Back) {
     let (mut replayed, mut requests) = (0, 0);
-    let steps = steps();
-    for step in &steps {
+    for step in &steps() {
         let number: u16 = step.name[..3].parse().expect("a number");
         assert!(!LEFT_OUT.iter().any(|(left, _)| *left == number), "{} is left out and recorded", step.name);
-        let root = tempfile::tempdir().expect("a folder");
-        let state = seed(root.path(), step.full);
-        let server = shape.start(root.path());
+        let device = Device::holding(shape, back, |empty| seed(empty, step.full));
         let mut follower = Follower {
-            server: &server,
+            device: &device,
+            server: &device.server,
             step: step.name,
             // `putobjects` is given the endpoint by the user, who has it from here.
-            remote: server.remote(),
-            state,
+            remote: device.server.remote(),
+            state: device.state.clone(),
             get_urls: HashMap::new(),
             put_urls: HashMap::new(),
             connections: HashMap::new(),
@@ -355,17 +367,15 @@ fn replay_with(shape: Shape) {
             requests += 1;
         }
         if let Some(posted) = &follower.posted {
-            let url = server.remote()["json-get-url"].as_str().expect("a URL").to_string();
-            let now = black_box::http::get(&url);
-            assert_eq!(String::from_utf8_lossy(&now.body), *posted, "{}: what the next clone sees", step.name);
+            // What the next clone sees.
+            device.wait_until_it_runs(posted);
         }
         drop(follower);
-        drop(server);
-        agent::assert_clean(root.path(), step.name);
+        device.assert_clean(step.name);
         replayed += 1;
     }
     println!(
-        "{}: replayed {replayed} recorded steps, {requests} requests; {} steps left out",
+        "{} on the {back:?}: replayed {replayed} recorded steps, {requests} requests; {} steps left out",
         shape.name(),
         LEFT_OUT.len()
     );

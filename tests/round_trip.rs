@@ -1,10 +1,13 @@
-//! Clone, change, add, remove, commit, post, clone again: with our own command line, against our own server.
+//! Clone, change, add, remove, commit, post, clone again: with our own command line, against our own endpoint in every shape.
 mod black_box;
+mod shape;
 
 use black_box::agent::{self, Server};
 use black_box::seed::{self, File, Seed};
 use black_box::{Dice, program, sha256};
 use serde_json::Value;
+use shape::Shape;
+use shape::device::{Back, Device};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -58,9 +61,17 @@ fn assert_hardlinks(storage: &Path) -> usize {
 
 #[test]
 fn what_is_posted_is_what_is_cloned() {
-    let all = tempfile::tempdir().expect("a folder");
-    let storage = all.path().join("storage");
-    let seed = Seed::new(&storage);
+    for shape in Shape::all("what_is_posted_is_what_is_cloned") {
+        for back in Back::BOTH {
+            // The large file is for the device as it usually is.
+            let usual = shape == Shape::Serve && back == Back::Storage;
+            let others = if program::emulated() { 1 } else { 16 };
+            round_trip(shape, back, if usual { black_box::rounds(300, 16) } else { others });
+        }
+    }
+}
+
+fn factory(seed: &Seed) -> String {
     seed.revision(
         "0",
         &[
@@ -74,8 +85,12 @@ fn what_is_posted_is_what_is_cloned() {
             ("app/deep/er/file with a blank", File::Object("é".as_bytes())),
             ("app/run.json", File::Json(r#"{"big":9007199254740993,"f":1.5E0,"name":"app","nul":null}"#)),
         ],
-    );
-    let server = Server::start(&storage);
+    )
+}
+
+fn round_trip(shape: Shape, back: Back, megabytes: usize) {
+    let device = Device::holding(shape, back, factory);
+    let (all, storage, server) = (tempfile::tempdir().expect("a folder"), device.store(), &device.server);
     let (home, one, two) = (all.path().join("home"), all.path().join("one"), all.path().join("two"));
     fs::create_dir(&home).expect("a home");
     pvr(&home, all.path(), &["clone", &server.base, "one"]);
@@ -89,7 +104,6 @@ fn what_is_posted_is_what_is_cloned() {
     // A file that was checked out may be its object: it is replaced, not written into.
     fs::remove_file(one.join("app/root.squashfs")).expect("remove");
     fs::write(one.join("app/root.squashfs"), vec![2; 200_001]).expect("change a file");
-    let megabytes = black_box::rounds(300, 16);
     let mut dice = Dice::new("round_trip");
     let block = dice.bytes(1 << 20);
     let mut large = fs::File::create(one.join("app/large.bin")).expect("a file");
@@ -110,6 +124,9 @@ fn what_is_posted_is_what_is_cloned() {
     assert_eq!(pvr(&home, &one, &["status"]), "", "committed");
     let said = pvr(&home, &one, &["post", "-m", "a round trip"]);
     assert!(said.contains("Successfully posted Revision locals/"), "{said}");
+
+    let committed = fs::read_to_string(one.join(".pvr/json")).expect("state");
+    device.wait_until_it_runs(&committed);
 
     // Another user, with nothing cached.
     let other = all.path().join("other");
@@ -132,10 +149,12 @@ fn what_is_posted_is_what_is_cloned() {
     }
     assert_eq!(fs::read(one.join(".pvr/json")).expect("state"), fs::read(two.join(".pvr/json")).expect("state"));
     assert_eq!(pvr(&other, &two, &["status"]), "", "a fresh clone");
-    assert_eq!(assert_hardlinks(&storage), 7);
+    if device.is_on_storage() {
+        assert_eq!(assert_hardlinks(&storage), 7);
+    }
     assert_eq!(sha256(&fs::read(storage.join("trails/current/app/large.bin")).expect("read")), first["app/large.bin"]);
-    agent::assert_clean(&storage, "a round trip");
-    println!("a round trip with a file of {megabytes} MB");
+    device.assert_clean("a round trip");
+    println!("{}: a round trip with a file of {megabytes} MB", device.name());
 }
 
 /// `serve` without a storage: it makes one and prints how to clone it, and that line works as it stands; so does the

@@ -1,16 +1,13 @@
 //! The endpoint on the control socket of a Pantavisor: by `serve`, and by `cgi`.
 mod black_box;
-#[path = "support/control/mod.rs"]
-#[allow(clippy::disallowed_methods, reason = "the daemon of the tests keeps this machine's time")]
-mod control;
 mod shape;
 
 use black_box::agent::{self, JSON, Server, TEXT};
 use black_box::http::{self, Conn, Response};
 use black_box::sha256;
-use control::{Caller, Config, Daemon, Defects, Pace};
 use serde_json::{Value, json};
 use shape::Shape;
+use shape::control::{Caller, Config, Daemon, Defects, Pace};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -18,7 +15,7 @@ struct Device {
     daemon: Daemon,
     server: Server,
     store: PathBuf,
-    _root: tempfile::TempDir,
+    root: tempfile::TempDir,
 }
 
 impl Device {
@@ -34,11 +31,14 @@ impl Device {
             Shape::Serve => {
                 let mut command = agent::command();
                 command.args(["serve", "--port", "0", "--socket"]).arg(&socket).args(more);
+                command.arg("--state-dir").arg(root.path().join("state"));
                 Server::spawn(command)
             }
-            shape => shape.start_on(&[("PVR_AGENT_SOCKET", &socket)]),
+            shape => {
+                shape.start_on(&[("PVR_AGENT_SOCKET", &socket), ("PVR_AGENT_STATE_DIR", &root.path().join("state"))])
+            }
         };
-        Self { daemon, server, store, _root: root }
+        Self { daemon, server, store, root }
     }
 
     fn ask(&self, method: &str, below: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
@@ -169,7 +169,8 @@ fn what_cannot_be_is_refused_before_the_daemon_hears_of_it() {
         assert_eq!(full.status, 507, "{name}: {full}");
         let full = full.json();
         assert_eq!(full["need"], 1_u64 << 40, "{name}");
-        assert!(full["free"].as_u64().is_some_and(|free| free > 0) && full["reclaimable"].is_null(), "{name}: {full}");
+        assert!(full["free"].as_u64().is_some_and(|free| free > 0), "{name}: {full}");
+        assert_eq!(full["reclaimable"], 1, "{name}: the object that no revision has: {full}");
         let mut conn = Conn::open(&device.server.host()).expect("connect");
         conn.head("PUT", &format!("/cgi-bin/pvr/objects/{large}/blob"), &[("Expect", "100-continue")], Some(1 << 40))
             .expect("send");
@@ -295,6 +296,7 @@ fn objects_are_read_in_a_storage_that_is_mounted_too() {
     let daemon = Daemon::start(&store, &socket, by_hand(Defects::ALL));
     let mut command = agent::command();
     command.args(["serve", "--port", "0", "--socket"]).arg(&socket).arg("--storage").arg(&store);
+    command.arg("--state-dir").arg(root.path().join("state"));
     let server = Server::spawn(command);
     assert!(
         server.log().contains("control socket:") && server.log().contains("objects are read in:"),
@@ -311,18 +313,57 @@ fn objects_are_read_in_a_storage_that_is_mounted_too() {
     assert!(!store.join(".pvr-agent").exists(), "nothing is written there");
 }
 
-/// The daemon writes both into one file: as they come, one of them is refused.
+/// The daemon writes all of them into one file: as they come, one of them is refused, and what is there then is a part.
 #[test]
-fn the_same_object_at_several_keys_was_uploaded_several_times_at_once() {
-    let device = Device::start(by_hand(Defects::ALL));
-    for round in 0..3u8 {
-        let bytes = vec![round; 3_000_000];
-        let below = format!("objects/{}/blob", sha256(&bytes));
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| assert_eq!(device.ask("PUT", &below, &[], &bytes).status, 200));
-            }
-        });
-        assert_eq!(std::fs::read(device.store.join("objects").join(sha256(&bytes))).expect("the object"), bytes);
+fn the_same_object_was_uploaded_several_times_at_once() {
+    for shape in Shape::all("the_same_object_was_uploaded") {
+        let device = Device::with(by_hand(Defects::ALL), shape, &[]);
+        // Another process at the same socket, as beside a web server.
+        let (socket, state) = (device.root.path().join("pv-ctrl"), device.root.path().join("state"));
+        let mut command = agent::command();
+        command.args(["serve", "--port", "0", "--socket"]).arg(&socket).arg("--state-dir").arg(&state);
+        let beside = Server::spawn(command);
+        for round in 0..3u8 {
+            let bytes = vec![round; 3_000_000];
+            let path = format!("objects/{}/blob", sha256(&bytes));
+            let put = |base: &str| {
+                let answer = http::ask(&format!("{base}/{path}"), "PUT", &[], &bytes).expect("an answer");
+                assert_eq!(answer.status, 200, "{}: {answer}", shape.name());
+            };
+            std::thread::scope(|scope| {
+                (0..6).for_each(|_| drop(scope.spawn(|| put(&device.server.base))));
+                (0..2).for_each(|_| drop(scope.spawn(|| put(&beside.base))));
+            });
+            let stored = std::fs::read(device.store.join("objects").join(sha256(&bytes))).expect("the object");
+            assert!(stored == bytes, "{}", shape.name());
+        }
     }
+}
+
+/// One that is killed while it sends an object leaves its lock to the next.
+#[test]
+fn an_upload_that_was_killed_keeps_nobody_waiting() {
+    let device = Device::start(by_hand(Defects::ALL));
+    let bytes = vec![7; 3_000_000];
+    let path = format!("/cgi-bin/pvr/objects/{}/blob", sha256(&bytes));
+    let mut command = agent::command();
+    command.args(["serve", "--port", "0", "--socket"]).arg(device.root.path().join("pv-ctrl"));
+    command.arg("--state-dir").arg(device.root.path().join("state"));
+    let mut beside = Server::spawn(command);
+    let mut slow = Conn::open(&beside.host()).expect("connect");
+    slow.head("PUT", &path, &[], Some(bytes.len() as u64)).expect("send");
+    slow.raw(&bytes[..2_000_000]).expect("send");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while device.listed(&sha256(&bytes)).is_none() {
+        assert!(Instant::now() < deadline, "it never begins");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| device.ask("PUT", &format!("objects/{}/blob", sha256(&bytes)), &[], &bytes).status);
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!other.is_finished(), "it waits");
+        beside.kill();
+        assert_eq!(other.join().expect("an upload"), 200);
+    });
+    assert!(std::fs::read(device.store.join("objects").join(sha256(&bytes))).expect("the object") == bytes);
 }

@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | `PVR_AGENT_SOCKET` | | the control socket; without, and if no storage is named, the first that is found |
 //! | `PVR_AGENT_ON_POST` | | what becomes of a revision: `run`, `run-commit`, `install` |
+//! | `PVR_AGENT_GC` | | `1`: Pantavisor may be told to collect where there is no room |
+//! | `PVR_AGENT_STATE_DIR` | | locks of those who talk to one control socket; without, `/run/pvr-agent` |
 //! | `PVR_AGENT_STORAGE` | `storage` | the storage; without, `/storage`, else `./pvroot` |
 //! | `PVR_AGENT_PUBLIC_URL` | | the URL under which clients see this device |
 //! | `PVR_AGENT_HOST` | | more names that it may be called by, with blanks or commas between them |
@@ -43,21 +45,30 @@ pub(super) fn socket(flag: Option<&Path>, storage_is_named: bool) -> Option<Path
 }
 
 /// The device behind a control socket; its storage is read where it is mounted.
-pub(super) fn behind(socket: &Path, storage: Option<&Path>, json: JsonLimits, gc: bool) -> Result<Device> {
+pub(super) fn behind(
+    socket: &Path,
+    storage: Option<&Path>,
+    json: JsonLimits,
+    gc: bool,
+    state: Option<&Path>,
+) -> Result<Device> {
     let storage = match storage {
         Some(path) => Some(Storage::open_read_only(path)?),
         None if Path::new("/storage/trails").is_dir() => Storage::open_read_only(Path::new("/storage")).ok(),
         None => None,
     };
     let storage = storage.map(|storage| storage.with_json_limits(json));
-    Ok(Device::behind(Socketed::new(Control::at(socket), storage, json)?.may_collect(gc)))
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let gc = gc || set("PVR_AGENT_GC").is_some_and(|value| value == "1");
+    let state = state.map(Path::to_owned).or_else(|| set("PVR_AGENT_STATE_DIR").map(PathBuf::from));
+    Ok(Device::behind(Socketed::new(Control::at(socket), storage, json)?.may_collect(gc).state_folder(state)))
 }
 
 /// The device that the command line, the environment and the configuration say, as it is.
 pub(super) fn device(flag: Option<&Path>, storage: Option<&Path>, json: JsonLimits) -> Result<Device> {
     let named = named_storage(storage, None)?;
     let device = match socket(flag, named.is_some()) {
-        Some(socket) => behind(&socket, named.as_deref(), json, false)?,
+        Some(socket) => behind(&socket, named.as_deref(), json, false, None)?,
         None => {
             let storage = Storage::open(&named.unwrap_or_else(Storage::usual_place))?;
             Device::unswept(storage.with_json_limits(json), Runner::detect())?

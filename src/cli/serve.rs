@@ -34,9 +34,13 @@ pub struct Args {
     #[arg(long, value_name = "WHAT")]
     on_post: Option<String>,
     /// Where there is no room, have Pantavisor collect, unless something was uploaded and not run yet: it removes all
-    /// revisions but the running one and the last that ran well
+    /// revisions but the running one and the last that ran well [env: PVR_AGENT_GC=1]
     #[arg(long)]
     gc: bool,
+    /// With a control socket: where processes that talk to it keep each other's uploads apart [env: PVR_AGENT_STATE_DIR]
+    /// [default: /run/pvr-agent]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
     /// The address to listen on; 0.0.0.0 or :: for all [env: PVR_AGENT_LISTEN] [default: 127.0.0.1]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
@@ -85,7 +89,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let on_post = place::on_post(args.on_post.as_deref())?;
     let socket = place::socket(args.socket.as_deref(), named.is_some());
     let there = match &socket {
-        Some(socket) => Some(place::behind(socket, named.as_deref(), json, args.gc)?),
+        Some(socket) => Some(place::behind(socket, named.as_deref(), json, args.gc, args.state_dir.as_deref())?),
         None => storage_that_is_there(named.as_deref())?.map(open).transpose()?,
     };
     let log = Log::stderr(match args.log_format {

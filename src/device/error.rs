@@ -60,6 +60,9 @@ pub enum DeviceError {
     /// A revision is being installed or tested, and nothing can be done beside it.
     #[error("revision {0} is being installed or tested")]
     Updating(String),
+    /// Somebody else is sending this object, or Pantavisor collects: it is to be asked again in a moment.
+    #[error("object {0} is being uploaded by others")]
+    NotYet(ObjectId),
     /// Pantavisor is doing something else.
     #[error("Pantavisor is busy: {0}")]
     Busy(String),

@@ -13,8 +13,11 @@
 mod error;
 mod post;
 mod rollback;
+mod room;
 mod socket;
 mod stored;
+mod turns;
+mod updating;
 mod upload;
 mod volumes;
 
@@ -158,7 +161,7 @@ impl Device {
     pub fn sweep(&self) -> Result<(), DeviceError> {
         match &self.back {
             Back::Stored(stored) => stored.sweep(),
-            Back::Socket(_) => Ok(()),
+            Back::Socket(socket) => socket.sweep(),
         }
     }
 
@@ -166,7 +169,7 @@ impl Device {
     pub fn settle(&self) -> Result<(), DeviceError> {
         match &self.back {
             Back::Stored(stored) => stored.settle(),
-            Back::Socket(_) => Ok(()),
+            Back::Socket(socket) => socket.sweep(),
         }
     }
 
@@ -304,8 +307,8 @@ impl Device {
     pub fn publish(&self, received: Vec<Received>) -> Result<(), DeviceError> {
         match &self.back {
             Back::Stored(stored) => stored.publish(received.into_iter().filter_map(Received::sealed).collect()),
-            // The daemon has named them, and has no way to say when they are durable.
-            Back::Socket(_) => Ok(()),
+            // The daemon has named them.
+            Back::Socket(socket) => socket.make_durable(),
         }
     }
 

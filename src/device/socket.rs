@@ -12,20 +12,19 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read};
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::upload::Gate;
+use super::turns::Turns;
 use super::{Content, DeviceError, OnPost, RunningFile, Status, Step, Upload};
 use crate::pvctrl::{Command, Control, ControlError, MAX_COMMIT_MESSAGE, Meta, StepName};
+use crate::state::Status as Outcome;
+use crate::state::Status::{Done, Error, New, Testing, Updated, WontGo};
 use crate::state::{Entry, JsonLimits, ObjectId, Progress, Revision, Spec, State, StatePath};
-use crate::store::Space;
+use crate::store::written_by_others;
 use crate::trails::{Checks, Demands, Storage};
-
-/// How long an answer to "is an update running" is good for: it is asked before each of many objects.
-const UPDATING_FOR: Duration = Duration::from_secs(2);
 
 /// How often a command is given again while another one is in the daemon's hands, and after how long.
 const TRIES: u32 = 10;
@@ -34,15 +33,30 @@ const BETWEEN: Duration = Duration::from_millis(500);
 /// See the module.
 #[derive(Debug)]
 pub struct Socketed {
-    control: Control,
-    storage: Option<Storage>,
+    pub(super) control: Control,
+    pub(super) storage: Option<Storage>,
     limits: JsonLimits,
     trail_id: String,
-    may_collect: bool,
+    pub(super) may_collect: bool,
     /// Objects that were hashed on their way in, or since.
     whole: Mutex<HashSet<ObjectId>>,
-    gate: Arc<Gate>,
-    updating: Mutex<Option<(Instant, Option<String>)>>,
+    pub(super) turns: Turns,
+    pub(super) updating: Mutex<Option<(Instant, Option<String>)>>,
+    /// When it was looked up, and what came out.
+    pub(super) reclaimable: Mutex<Option<(Instant, Option<u64>)>>,
+}
+
+/// What is left of a revision that doesn't run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// There is none.
+    Nothing,
+    /// It never ran.
+    Waiting,
+    /// It failed, or a power cut has left a part of it: nobody can use it, and its name is free.
+    Failed,
+    /// It ran well.
+    InUse,
 }
 
 impl Socketed {
@@ -50,14 +64,15 @@ impl Socketed {
     pub fn new(control: Control, storage: Option<Storage>, limits: JsonLimits) -> Result<Self, DeviceError> {
         let id = storage.as_ref().map(Storage::device_id).transpose()?.flatten();
         Ok(Self {
+            turns: Turns::new(control.socket(), None),
             control,
             storage,
             limits,
             trail_id: id.unwrap_or_else(|| "local".to_owned()),
             may_collect: false,
             whole: Mutex::default(),
-            gate: Arc::default(),
             updating: Mutex::default(),
+            reclaimable: Mutex::default(),
         })
     }
 
@@ -66,6 +81,12 @@ impl Socketed {
     pub fn may_collect(mut self, may: bool) -> Self {
         self.may_collect = may;
         self
+    }
+
+    /// Where locks are, and what waits for its post.
+    #[must_use]
+    pub fn state_folder(self, folder: Option<PathBuf>) -> Self {
+        Self { turns: Turns::new(self.control.socket(), folder), ..self }
     }
 
     pub(super) fn trail_id(&self) -> &str {
@@ -81,7 +102,7 @@ impl Socketed {
     }
 
     /// The running revision, as the daemon says.
-    fn current(&self) -> Result<String, DeviceError> {
+    pub(super) fn current(&self) -> Result<String, DeviceError> {
         let meta = self.control.metadata(Meta::Device)?;
         let name = meta.get("pantavisor.revision").and_then(|value| value.as_str().map(str::to_owned));
         name.filter(|name| !name.is_empty()).ok_or(DeviceError::NoCurrent)
@@ -95,7 +116,7 @@ impl Socketed {
         if there { Ok(text.to_owned()) } else { Err(DeviceError::NoSuchRevision(text.to_owned())) }
     }
 
-    fn state(&self, rev: Option<&str>) -> Result<State, DeviceError> {
+    pub(super) fn state(&self, rev: Option<&str>) -> Result<State, DeviceError> {
         let name = rev.filter(|rev| *rev != "current").map_or_else(|| Ok(StepName::current()), name)?;
         let bytes = match self.control.step(&name, self.limits.bytes) {
             Err(ControlError::NotFound { .. }) if rev.is_none() => return Err(DeviceError::NoCurrent),
@@ -144,7 +165,12 @@ impl Socketed {
 
     pub(super) fn progress_text(&self, rev: &str) -> Result<Vec<u8>, DeviceError> {
         let rev = self.resolve(rev)?;
-        Ok(self.control.progress(&name(&rev)?)?.to_bytes())
+        match self.control.progress(&name(&rev)?) {
+            // A power cut has left a part of it. What runs has come to an end; of what doesn't, nobody knows which.
+            Err(ControlError::BadAnswer(_)) if self.current()? == rev => Ok(lost(Updated, "it runs").to_bytes()),
+            Err(ControlError::BadAnswer(_)) => Ok(lost(Error, "it does not run").to_bytes()),
+            progress => Ok(progress?.to_bytes()),
+        }
     }
 
     pub(super) fn objects(&self) -> Result<Vec<(ObjectId, u64)>, DeviceError> {
@@ -161,78 +187,45 @@ impl Socketed {
         Ok((Content::Stream(Box::new(self.control.open_object(id)?)), size))
     }
 
+    /// To be here, an object has to be listed with its size and to be what its name says: after a power cut, a file has its
+    /// length and not its bytes on some file systems, and a client that is told that it is here never sends it.
     pub(super) fn keep_object(&self, id: &ObjectId, size: u64) -> Result<Option<u64>, DeviceError> {
-        Ok(self.control.object_size(id)?.filter(|listed| *listed == size))
-    }
-
-    fn space(&self) -> Result<Space, DeviceError> {
-        let meta = self.control.metadata(Meta::Device)?;
-        let number = |name: &str| meta.get("storage").and_then(|storage| storage.get(name)).and_then(|n| n.as_u64());
-        let (Some(total), Some(free)) = (number("total"), number("free")) else {
-            return Err(DeviceError::Daemon("it does not say how much room there is".to_owned()));
-        };
-        let real = number("real_free").unwrap_or(free);
-        Ok(Space { total, free, reserved: free.saturating_sub(real), promised: 0 })
-    }
-
-    /// Whether `size` bytes could be sent now: there is room, and no update is running.
-    pub(super) fn check(&self, size: u64) -> Result<(), DeviceError> {
-        if let Some(rev) = self.updating()? {
-            return Err(DeviceError::Updating(rev));
+        if self.control.object_size(id)? != Some(size) {
+            return Ok(None);
         }
-        let mut free = self.free()?;
-        if size > free && self.may_collect && self.nothing_is_waiting()? {
-            self.control.collect()?;
-            free = self.free()?;
+        let runs = self.state(None).is_ok_and(|running| running.objects().any(|(_, named)| named == id));
+        if !(runs || self.was_whole(id) || self.hash(id)?) {
+            return Ok(None);
         }
-        if size > free { Err(DeviceError::NoRoom { need: size, free, reclaimable: None }) } else { Ok(()) }
-    }
-
-    fn free(&self) -> Result<u64, DeviceError> {
-        let space = self.space()?;
-        Ok(space.free.saturating_sub(space.reserved))
-    }
-
-    /// Whether a collection would remove nothing that somebody still means to use: no object that was uploaded and not
-    /// posted, no revision that was installed and not run.
-    fn nothing_is_waiting(&self) -> Result<bool, DeviceError> {
-        let never_ran = |progress: &Progress| progress.status == crate::state::Status::New;
-        if self.control.steps()?.iter().any(|step| step.progress.as_ref().is_none_or(never_ran)) {
-            return Ok(false);
-        }
-        let named: HashSet<ObjectId> = self.state(None)?.objects().map(|(_, id)| *id).collect();
-        let whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(whole.iter().all(|id| named.contains(id)))
-    }
-
-    /// The revision on its way, as of a moment ago.
-    fn updating(&self) -> Result<Option<String>, DeviceError> {
-        let mut known = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((when, rev)) = known.as_ref()
-            && when.elapsed() < UPDATING_FOR
-        {
-            return Ok(rev.clone());
-        }
-        let rev = self.on_its_way()?;
-        *known = Some((Instant::now(), rev.clone()));
-        Ok(rev)
-    }
-
-    fn on_its_way(&self) -> Result<Option<String>, DeviceError> {
-        let under_way = |progress: &Progress| progress.status.is_in_progress();
-        let mut steps = self.control.steps()?.into_iter();
-        let step = steps.find(|step| step.progress.as_ref().is_some_and(under_way));
-        Ok(step.map(|step| crate::state::escape(&step.name).into_owned()))
+        self.turns.promise(id)?;
+        Ok(Some(size))
     }
 
     pub(super) fn begin_upload(&self, id: ObjectId, size: u64) -> Result<Upload, DeviceError> {
-        self.check(size)?;
-        Upload::through(self.control.clone(), &self.gate, id, size)
+        let turn = self.turns.take(&id)?.ok_or(DeviceError::NotYet(id))?;
+        match self.check(size) {
+            Ok(()) => Upload::through(self.control.clone(), turn, id, size),
+            Err(error) => turn.end(false).and(Err(error)),
+        }
     }
 
     /// That the daemon has all of it.
     pub(super) fn is_whole(&self, id: ObjectId) {
         self.whole.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    fn was_whole(&self, id: &ObjectId) -> bool {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// The daemon syncs nothing of what it is sent. The kernel does, for whoever asks: of the storage, where it is mounted
+    /// here, else of everything.
+    pub(super) fn make_durable(&self) -> Result<(), DeviceError> {
+        Ok(written_by_others(self.storage.as_ref().map(Storage::root))?)
+    }
+
+    pub(super) fn sweep(&self) -> Result<(), DeviceError> {
+        self.turns.sweep()
     }
 
     pub(super) fn has_another_state(&self, rev: &Revision, state: &State) -> Result<bool, DeviceError> {
@@ -263,16 +256,17 @@ impl Socketed {
             // The same again is no change.
             return if same { Ok(()) } else { Err(DeviceError::Running(rev.clone())) };
         }
-        if there && !same {
-            let progress = self.control.progress(&step);
-            let never_ran = progress.as_ref().is_ok_and(|progress| progress.status == crate::state::Status::New);
-            if !never_ran {
-                return Err(DeviceError::Exists(rev.clone()));
-            }
+        let left = if there { self.what_is_left(&step)? } else { Left::Nothing };
+        if there && !same && left == Left::InUse {
+            return Err(DeviceError::Exists(rev.clone()));
         }
         self.admit(state, demands, checks)?;
         self.check_objects(state)?;
-        if !same {
+        let _using = self.turns.using()?;
+        if !same || left == Left::Failed {
+            if there {
+                self.control.remove_step(rev)?;
+            }
             self.control.put_step(rev, text.as_bytes())?;
             let stored = self.control.step(&step, self.limits.bytes)?;
             if stored != text.as_bytes() {
@@ -282,6 +276,7 @@ impl Socketed {
         if let Some(message) = commit_msg.map(shortened).filter(|message| !message.is_empty()) {
             self.control.put_commit_message(rev, message)?;
         }
+        self.make_durable()?;
         let command = match on_post {
             OnPost::Install => return Ok(()),
             OnPost::Run => Command::LocalRun(step),
@@ -292,9 +287,32 @@ impl Socketed {
             // From now on, a revision names them.
             let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
             whole.retain(|id| !state.objects().any(|(_, named)| named == id));
+            self.turns.posted(state.objects().map(|(_, id)| id))?;
         }
-        *self.updating.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.look_again();
         given
+    }
+
+    /// What there is of a revision that doesn't run.
+    fn what_is_left(&self, step: &StepName) -> Result<Left, DeviceError> {
+        let status = match self.control.progress(step) {
+            Ok(progress) => Some(progress.status),
+            // It never had one, or a power cut has taken it.
+            Err(ControlError::NotFound { .. } | ControlError::BadAnswer(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let whole = match self.control.step(step, self.limits.bytes) {
+            Ok(bytes) => State::parse_strict(&bytes, &self.limits, Spec::Any).is_ok(),
+            Err(ControlError::NotFound { .. } | ControlError::Refused(_)) => false,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(match status {
+            Some(Done) => Left::InUse,
+            None | Some(WontGo | Error | Testing) => Left::Failed,
+            _ if !whole => Left::Failed,
+            Some(New) => Left::Waiting,
+            Some(_) => Left::InUse,
+        })
     }
 
     /// Has a revision run that is there.
@@ -329,8 +347,7 @@ impl Socketed {
         let mut missing: Vec<(StatePath, ObjectId)> = Vec::new();
         for (key, id) in state.objects() {
             let there = listed.contains(id);
-            let known = || self.whole.lock().unwrap_or_else(PoisonError::into_inner).contains(id);
-            if !there || !(verified.contains(id) || known() || self.hash(id)?) {
+            if !there || !(verified.contains(id) || self.was_whole(id) || self.hash(id)?) {
                 missing.push((key.clone(), *id));
             }
         }
@@ -372,11 +389,16 @@ impl Socketed {
             progress,
             backend: if self.storage.is_some() { "control socket, with the storage" } else { "control socket" },
             space: self.space()?,
-            // What it would remove depends on links that only the storage shows, and on what the daemon is about to do.
-            reclaimable: None,
+            reclaimable: self.reclaimable(),
             update: self.on_its_way()?,
         })
     }
+}
+
+/// In the place of a progress that cannot be read.
+fn lost(status: Outcome, known: &str) -> Progress {
+    let status_msg = format!("What is said of this revision cannot be read; {known}");
+    Progress { status, status_msg, progress: 100, ..Progress::new() }
 }
 
 fn name(text: &str) -> Result<StepName, DeviceError> {

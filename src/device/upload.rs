@@ -1,15 +1,15 @@
 //! An object on its way in.
 //!
 //! What comes from a client is pushed, piece by piece; the control socket pulls what it sends. Between the two is a thread and a
-//! channel of two pieces: a client that is faster than the daemon waits, and nothing is kept but these.
+//! channel of two pieces: a client that is faster than the daemon waits, and nothing is kept but these and the last one that came.
+//! That is sent when the request has come to a good end: what the daemon has whole it keeps, whatever is answered.
 
-use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::DeviceError;
+use super::turns::Turn;
 use crate::pvctrl::{Control, ControlError};
 use crate::state::ObjectId;
 use crate::store::{Sealed, Writer};
@@ -17,55 +17,8 @@ use crate::store::{Sealed, Writer};
 /// Pieces that wait for the daemon.
 const AHEAD: usize = 2;
 
-/// Uploads that may wait for another one of the same object. Each keeps a thread of the endpoint's pool, and has to leave some
-/// for the one that it waits for.
-const WAITING: usize = 3;
-
 /// Stack of the thread that sends.
 const STACK: usize = 256 * 1024;
-
-/// One upload of an object at a time: the daemon writes each into the same file, and the end of one that broke off removes it.
-#[derive(Debug, Default)]
-pub(super) struct Gate {
-    state: Mutex<Gated>,
-    passed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Gated {
-    sending: HashSet<ObjectId>,
-    waiting: usize,
-}
-
-impl Gate {
-    fn lock(&self) -> MutexGuard<'_, Gated> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Registers an upload. True: it has to [wait](Self::wait).
-    fn enter(&self, id: ObjectId) -> Result<bool, DeviceError> {
-        let mut state = self.lock();
-        if state.sending.insert(id) {
-            return Ok(false);
-        }
-        if state.waiting == WAITING {
-            return Err(DeviceError::Busy(format!("object {id} is being uploaded by others")));
-        }
-        state.waiting += 1;
-        Ok(true)
-    }
-
-    fn wait(&self, id: ObjectId) {
-        let taken = |state: &mut Gated| !state.sending.insert(id);
-        let state = self.passed.wait_while(self.lock(), taken);
-        state.unwrap_or_else(PoisonError::into_inner).waiting -= 1;
-    }
-
-    fn leave(&self, id: ObjectId) {
-        self.lock().sending.remove(&id);
-        self.passed.notify_all();
-    }
-}
 
 /// An object that is being taken in. Dropped before it is finished, nothing of it stays.
 #[derive(Debug)]
@@ -74,7 +27,15 @@ pub struct Upload(Way);
 #[derive(Debug)]
 enum Way {
     Stored(Writer),
-    Socket { id: ObjectId, pieces: Option<SyncSender<Vec<u8>>>, sending: JoinHandle<Result<(), ControlError>> },
+    Socket {
+        id: ObjectId,
+        pieces: Option<SyncSender<Vec<u8>>>,
+        /// What came last.
+        last: Vec<u8>,
+        /// Bytes that may still come.
+        left: u64,
+        sending: Option<JoinHandle<Result<(), DeviceError>>>,
+    },
 }
 
 /// An object that has come whole.
@@ -92,52 +53,57 @@ impl Upload {
         Self(Way::Stored(writer))
     }
 
-    /// Through to the control socket.
-    pub(super) fn through(control: Control, gate: &Arc<Gate>, id: ObjectId, size: u64) -> Result<Self, DeviceError> {
-        let (waits, gate) = (gate.enter(id)?, Arc::clone(gate));
-        let entered = Arc::clone(&gate);
+    /// Through to the control socket, in this object's turn.
+    pub(super) fn through(control: Control, turn: Turn, id: ObjectId, size: u64) -> Result<Self, DeviceError> {
         let (pieces, coming) = sync_channel(AHEAD);
         let thread = std::thread::Builder::new().name("pvr-agent-upload".to_owned()).stack_size(STACK);
         let sending = thread.spawn(move || {
             let mut pieces = Pieces { coming, piece: Vec::new(), at: 0, left: size };
-            if waits {
-                gate.wait(id);
+            // Of nothing, there is no last piece to wait for.
+            let given_up = size == 0 && pieces.coming.recv().is_err();
+            if given_up {
+                return turn.end(false);
             }
             let sent = control.put_object(&id, size, &mut pieces);
-            gate.leave(id);
-            sent
-        });
-        let sending = sending.map_err(|error| {
-            if waits {
-                entered.lock().waiting -= 1;
-            } else {
-                entered.leave(id);
+            turn.end(sent.is_ok())?;
+            match sent {
+                Err(ControlError::Source(cause)) => Err(DeviceError::WrongSize(cause.to_string())),
+                sent => Ok(sent?),
             }
-            DeviceError::failed(error)
-        })?;
-        Ok(Self(Way::Socket { id, pieces: Some(pieces), sending }))
+        });
+        let sending = Some(sending.map_err(DeviceError::failed)?);
+        Ok(Self(Way::Socket { id, pieces: Some(pieces), last: Vec::new(), left: size, sending }))
     }
 
     /// Takes more bytes in.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), DeviceError> {
         match &mut self.0 {
             Way::Stored(writer) => Ok(writer.write_all(bytes)?),
-            Way::Socket { pieces, .. } => {
-                // Whoever takes no more has a reason, which the end of it tells.
-                if pieces.as_ref().is_some_and(|pieces| pieces.send(bytes.to_vec()).is_err()) {
-                    *pieces = None;
+            Way::Socket { id, pieces, last, left, sending } => {
+                let fits = left.checked_sub(bytes.len() as u64);
+                let mut piece = std::mem::replace(last, bytes.to_vec());
+                let mut taken = || {
+                    piece.is_empty() || pieces.as_ref().is_some_and(|to| to.send(std::mem::take(&mut piece)).is_ok())
+                };
+                if let Some(rest) = fits.filter(|_| taken()) {
+                    *left = rest;
+                    return Ok(());
                 }
-                Ok(())
+                // Whoever takes no more has a reason. Nobody else would wait until nothing of it is left.
+                *pieces = None;
+                let ended = end(sending);
+                let too_long = || DeviceError::TooLong(format!("more bytes came than object {id} was said to have"));
+                if fits.is_none() { Err(too_long()) } else { ended.and_then(|()| Err(too_long())) }
             }
         }
     }
 
     /// Gives it up, and waits until nothing of it is left: where a process ends after one request, nobody else would.
     pub fn abandon(self) {
-        if let Way::Socket { pieces, sending, .. } = self.0 {
+        if let Way::Socket { pieces, mut sending, .. } = self.0 {
             drop(pieces);
             // How that ended is what the caller knows already.
-            let _ = sending.join();
+            let _ = end(&mut sending);
         }
     }
 
@@ -145,16 +111,19 @@ impl Upload {
     pub(super) fn finish(self) -> Result<Received, DeviceError> {
         match self.0 {
             Way::Stored(writer) => Ok(Received(Whole::Sealed(writer.finish()?))),
-            Way::Socket { id, pieces, sending } => {
-                drop(pieces);
-                let sent = sending.join().map_err(|_| DeviceError::failed("the thread of an upload ended early"))?;
-                match sent {
-                    Err(ControlError::Source(cause)) => Err(DeviceError::WrongSize(cause.to_string())),
-                    sent => Ok(sent.map(|()| Received(Whole::Daemon(id)))?),
-                }
+            Way::Socket { id, pieces, last, mut sending, .. } => {
+                // If it is not taken, the end tells why.
+                let _ = pieces.map(|pieces| pieces.send(last));
+                end(&mut sending).map(|()| Received(Whole::Daemon(id)))
             }
         }
     }
+}
+
+/// Waits for the thread that sends.
+fn end(sending: &mut Option<JoinHandle<Result<(), DeviceError>>>) -> Result<(), DeviceError> {
+    let ended = sending.take().and_then(|sending| sending.join().ok());
+    ended.unwrap_or_else(|| Err(DeviceError::failed("the thread of an upload ended early")))
 }
 
 impl Received {

@@ -268,6 +268,9 @@ impl From<DeviceError> for ApiError {
             )
             .hint("try again when it is done: GET steps/<rev>/progress")
             .retry_after(30),
+            error @ E::NotYet(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "upload-running", error.to_string()).retry_after(30)
+            }
             E::Busy(cause) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "pantavisor-busy", "Pantavisor is doing something else")
                     .hint("try again; a revision that was installed meanwhile has not been run")

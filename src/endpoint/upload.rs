@@ -6,16 +6,18 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::StatusCode;
+use tokio::time::sleep;
 
 use super::Endpoint;
 use super::body::BodyReader;
 use super::disk::{Disk, Job};
 use super::error::ApiError;
 use super::reply::{self, Reply};
-use crate::device::{DeviceError, Upload as Writer};
+use crate::device::{Device, DeviceError, Upload as Writer};
 use crate::state::ObjectId;
 
 /// Bytes that may wait while others are written.
@@ -23,6 +25,11 @@ const AHEAD: usize = 128 * 1024;
 
 /// And in how many pieces: each keeps a whole read buffer alive, however small it is.
 const PIECES: usize = 32;
+
+/// How long an upload waits for another one of the same object, and how long until it looks again. Nothing of it has been read
+/// yet, so it keeps no thread and no memory.
+const PATIENCE: Duration = Duration::from_secs(300);
+const PAUSE: Duration = Duration::from_millis(100);
 
 type Writing = Job<Result<Writer, DeviceError>>;
 
@@ -45,7 +52,18 @@ impl Endpoint {
             let message = format!("object {id} has {size} bytes, more than this device takes");
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "object-too-large", message).close());
         }
-        let writer = self.blocking(move |device| device.begin_upload(id, size)).await?;
+        let begun = Instant::now();
+        let writer = loop {
+            let patient = begun.elapsed() < PATIENCE;
+            let begin = move |device: &Device| match device.begin_upload(id, size) {
+                Err(DeviceError::NotYet(_)) if patient => Ok(None),
+                begun => begun.map(Some),
+            };
+            match self.blocking(begin).await? {
+                Some(writer) => break writer,
+                None => sleep(PAUSE).await,
+            }
+        };
         let writer = match receive(self.disk(), writer, body).await {
             Ok(writer) => writer,
             Err((error, writer)) => {

@@ -23,6 +23,17 @@ pub(crate) fn files(caps: Capabilities, files: &[&File], at: &Path) -> Result<()
     }
 }
 
+/// Makes durable what another process has written: all of the file system that `root` is on, or of every one. Whoever asks
+/// the kernel for that need neither see nor be allowed to open the files.
+pub fn written_by_others(root: Option<&Path>) -> Result<(), StoreError> {
+    let Some(root) = root else {
+        rustix::fs::sync();
+        return Ok(());
+    };
+    let fd = open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).on("open", root)?;
+    syncfs(&fd).on("make durable", root)
+}
+
 /// Makes the names in a folder durable.
 pub(crate) fn folder(path: &Path) -> Result<(), StoreError> {
     #[cfg(test)]

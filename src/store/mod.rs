@@ -68,6 +68,7 @@ mod writer;
 
 pub use archive::ArchiveError;
 pub use caps::Capabilities;
+pub use durable::written_by_others;
 pub use error::StoreError;
 pub use lock::Lock;
 pub use park::Parked;

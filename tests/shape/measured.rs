@@ -112,7 +112,7 @@ fn the_table_says_what_is_measured() {
     let table = documented();
     let mut wrong = Vec::new();
     for shape in Shape::all("the_table_says_what_is_measured") {
-        let device = Device::start(shape);
+        let device = Device::start(shape, Back::Storage);
         let column = table[0].iter().position(|name| name == shape.name()).expect("a column");
         for (feature, measure) in MEASURES {
             let got = measure(&device);

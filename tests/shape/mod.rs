@@ -6,8 +6,15 @@
 //! | busybox httpd, lighttpd | where these are installed; `.ci/run` installs them |
 //! | nginx with fcgiwrap | the same, at full weight (`PVR_ROUNDS=100`) |
 //!
+//! Each on a storage or on a control socket: `device`.
+//!
 //! The folder of programs and the configurations are those of `cgi/`, with other paths and ports.
 #![allow(dead_code)] // every test binary compiles all of this and uses a part
+
+#[path = "../support/control/mod.rs"]
+#[allow(clippy::disallowed_methods, reason = "the daemon of the tests keeps this machine's time")]
+pub mod control;
+pub mod device;
 
 use super::black_box::agent::{self, Server};
 use super::black_box::{per_cent, program, skip};
@@ -74,6 +81,16 @@ impl Shape {
     /// Whether it lets `If-None-Match` through.
     pub fn validators(self) -> bool {
         self != Self::Busybox
+    }
+
+    /// Whether a connection serves one request after the other.
+    pub fn keeps_open(self) -> bool {
+        self != Self::Busybox
+    }
+
+    /// Whether the program hears of an upload before all of it has come.
+    pub fn passes_on_at_once(self) -> bool {
+        matches!(self, Self::Serve | Self::Busybox)
     }
 
     /// How many may connect at the same moment: busybox httpd has nine wait, and resets the others.
@@ -214,9 +231,4 @@ fn nginx(root: &Path, port: u16, settings: Settings) -> Child {
     let mut command = command("nginx", root);
     let log = root.join("nginx.log");
     command.arg("-e").arg(log).arg("-c").arg(root.join("nginx.conf")).spawn().expect("start nginx")
-}
-
-/// `fsck` has to find nothing in a storage.
-pub fn assert_clean(storage: &Path, shape: Shape) {
-    agent::assert_clean(storage, shape.name());
 }

@@ -124,7 +124,7 @@ impl Environment {
             scheme: if https { "https" } else { "http" },
             local: address("SERVER_ADDR", "SERVER_PORT").or_else(|| self.own_address()),
             peer: self.text("REMOTE_ADDR").and_then(|peer| peer.parse().ok()),
-            two_lengths: false,
+            two_lengths: self.says_two_lengths(),
             outbox: None,
             mount: Some(mount),
         }
@@ -135,6 +135,13 @@ impl Environment {
         let unknown = self.text("HTTP_HOST").is_none();
         let peer = self.client().filter(|_| unknown && self.is_busybox())?;
         busybox::connection(peer).ok()?.local_addr().ok()
+    }
+
+    /// Whether the request came with two lengths, and nobody has decided which counts: of what busybox httpd does not hand over,
+    /// it says both as they came.
+    fn says_two_lengths(&self) -> bool {
+        let both = ["HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"].iter().all(|name| self.text(name).is_some());
+        both && self.text("CONTENT_LENGTH").is_none()
     }
 
     /// How the body on standard input ends, and whether all of it is there.
@@ -284,6 +291,17 @@ mod tests {
         ];
         for (variables, want) in rows {
             assert_eq!(invocation(variables).map(|got| got.framing), *want, "{variables:?}");
+        }
+    }
+
+    /// It was read by its chunks, without a word; `serve` and every other server refuse it.
+    #[test]
+    fn two_lengths_that_busybox_hands_on_were_one() {
+        let both = [("HTTP_CONTENT_LENGTH", "5"), ("HTTP_TRANSFER_ENCODING", "chunked")];
+        assert!(invocation(&both).unwrap().arrival.two_lengths);
+        let taken_apart = [("CONTENT_LENGTH", "5"), both[0], both[1]];
+        for one in [&both[..1], &both[1..], &taken_apart] {
+            assert!(!invocation(one).unwrap().arrival.two_lengths, "{one:?}");
         }
     }
 

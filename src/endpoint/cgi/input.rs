@@ -24,8 +24,8 @@ const PIECE: usize = 64 * 1024;
 /// Bytes as they come, with their framing.
 pub(super) type Stream = BufReader<Source>;
 
-/// What is left when nobody wants more of a body.
-pub(super) type Unread = Arc<Mutex<Option<Stream>>>;
+/// What is left when nobody wants more of a body, and how many bytes of it may still come.
+pub(super) type Unread = Arc<Mutex<Option<(Stream, u64)>>>;
 
 /// Standard input, and behind it what the server does not hand over.
 pub(super) struct Source {
@@ -109,7 +109,7 @@ impl Input {
 }
 
 /// What nobody has read.
-pub(super) fn take(unread: &Unread) -> Option<Stream> {
+pub(super) fn take(unread: &Unread) -> Option<(Stream, u64)> {
     unread.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
@@ -156,7 +156,8 @@ impl Body for Input {
 impl Drop for Input {
     fn drop(&mut self) {
         if let Some(reader) = self.idle.take().filter(|reader| !reader.decoder.is_at_end()) {
-            *self.unread.lock().unwrap_or_else(PoisonError::into_inner) = Some(reader.stream);
+            let left = self.left.unwrap_or(u64::MAX);
+            *self.unread.lock().unwrap_or_else(PoisonError::into_inner) = Some((reader.stream, left));
         }
     }
 }

@@ -104,8 +104,9 @@ fn stdout() -> io::Result<File> {
 /// Takes what a client still sends after a refusal, for a while: a server whose program is gone may close the connection on
 /// it, and the client never reads why.
 async fn drain(unread: &Unread, limits: &Limits) {
-    let Some(mut stream) = input::take(unread) else { return };
-    let most = limits.linger_bytes;
+    let Some((mut stream, left)) = input::take(unread) else { return };
+    // Behind the body, a client that knows its length sends nothing, and may wait for the connection to end.
+    let most = limits.linger_bytes.min(left);
     let drained = spawn_blocking(move || io::copy(&mut io::Read::take(&mut stream, most), &mut io::sink()));
     let _ = timeout(limits.linger_time, drained).await;
 }

@@ -96,7 +96,9 @@ pub fn signal(bytes: &[u8]) -> Vec<Answer> {
 pub fn collect(shared: &Shared) -> Answer {
     let mut state = shared.state();
     let kept = state.update.kept(&state.disk);
+    let before = state.disk.used();
     let reclaimed = state.disk.collect(&kept);
+    state.lagging = state.config.defects.sizes_lag.then_some(before);
     Answer::json(200, format!("{{\"reclaimed\": {reclaimed}}}"))
 }
 

@@ -1,23 +1,23 @@
 //! The store: `objects/` and `trails/`, and what of it would survive.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
+
+use super::power::{BootLoader, Unsynced, Way};
 
 pub const READY: &str = r#"{"status":"NEW","status-msg":"Update ready to be run","progress":0,"retries":0}"#;
 const FACTORY_PROGRESS: &str = r#"{"status":"DONE","status-msg":"Factory revision","progress":100,"retries":0}"#;
 
 pub struct Disk {
     root: PathBuf,
-    /// Files that were written and may not be on the disk yet.
-    unsynced: BTreeSet<PathBuf>,
+    unsynced: Unsynced,
 }
 
 impl Disk {
     pub fn open(root: &Path) -> io::Result<Self> {
-        let mut disk = Self { root: root.to_owned(), unsynced: BTreeSet::new() };
+        let mut disk = Self { root: root.to_owned(), unsynced: Unsynced::default() };
         fs::create_dir_all(root.join("objects"))?;
         fs::create_dir_all(root.join("trails"))?;
         if !disk.trail("0").join(".pvr/json").exists() {
@@ -25,6 +25,7 @@ impl Disk {
             disk.write(&disk.trail("0").join(".pv/progress"), FACTORY_PROGRESS.as_bytes())?;
             disk.write(&disk.trail("0").join(".pv/done"), b"")?;
             disk.set_current("0")?;
+            disk.set_boot_loader(&BootLoader { rev: "0".into(), trying: None })?;
             disk.sync();
         }
         Ok(disk)
@@ -77,12 +78,50 @@ impl Disk {
         symlink(name, link)
     }
 
+    /// In place.
     pub fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        self.written(path);
+        self.changes(path);
         fs::write(path, bytes)
+    }
+
+    /// Under another name, which is then made this one.
+    pub fn replace(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        self.unsynced.changes(path, Way::ByRename);
+        let aside = path.with_extension("tmp");
+        fs::write(&aside, bytes)?;
+        fs::rename(aside, path)
+    }
+
+    /// A second name.
+    pub fn link(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        self.changes(to);
+        fs::hard_link(from, to)
+    }
+
+    pub fn remove(&mut self, path: &Path) {
+        self.changes(path);
+        fs::remove_file(path).ok();
+    }
+
+    /// A revision, whole.
+    pub fn remove_trail(&mut self, name: &str) {
+        let mut folders = vec![self.trail(name)];
+        while let Some(folder) = folders.pop() {
+            for name in entries(&folder) {
+                let path = folder.join(name);
+                if path.is_dir() { folders.push(path) } else { self.changes(&path) }
+            }
+        }
+        fs::remove_dir_all(self.trail(name)).ok();
     }
 
     pub fn write_state(&mut self, name: &str, state: &[u8]) -> io::Result<()> {
@@ -90,33 +129,25 @@ impl Disk {
         self.write(&path, state)
     }
 
-    /// A file is about to be written into.
-    pub fn written(&mut self, path: &Path) {
-        self.unsynced.insert(path.to_owned());
+    /// A file is about to be written into, or removed.
+    pub fn changes(&mut self, path: &Path) {
+        self.unsynced.changes(path, Way::InPlace);
     }
 
+    /// All is on disk now.
     pub fn sync(&mut self) {
         self.unsynced.clear();
     }
 
-    /// Every file that was not synced is as it was a while ago: gone, empty, cut short, or whole.
     pub fn lose_power(&mut self, random: &mut dyn FnMut(u64) -> u64) {
-        for path in std::mem::take(&mut self.unsynced) {
-            let Ok(meta) = fs::metadata(&path) else { continue };
-            match random(4) {
-                0 => drop(fs::remove_file(&path)),
-                1 => truncate(&path, 0),
-                2 => truncate(&path, random(meta.len() + 1)),
-                _ => {}
-            }
-        }
+        self.unsynced.cut(&self.root.join("trails"), random);
     }
 
     /// Collects as the daemon does: every revision that is not among `kept`, then every object with one link.
     pub fn collect(&mut self, kept: &[String]) -> u64 {
         for name in self.steps() {
             if !kept.contains(&name) {
-                fs::remove_dir_all(self.trail(&name)).ok();
+                self.remove_trail(&name);
             }
         }
         let mut reclaimed = 0;
@@ -127,7 +158,7 @@ impl Disk {
                 && !name.starts_with('.')
             {
                 reclaimed += meta.len();
-                fs::remove_file(path).ok();
+                self.remove(&path);
             }
         }
         reclaimed
@@ -149,11 +180,4 @@ impl Disk {
 pub fn entries(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-}
-
-fn truncate(path: &Path, length: u64) {
-    // An object may be read-only, and is linked elsewhere.
-    if let Ok(file) = fs::OpenOptions::new().write(true).open(path) {
-        file.set_len(length).ok();
-    }
 }

@@ -40,7 +40,7 @@ pub fn list(shared: &Shared, user: bool) -> Answer {
     if !user {
         items.push(format!("\"pantavisor.revision\":\"{}\"", escaped(&state.disk.current())));
         let (total, reserved) = (state.config.facts.total, state.config.facts.reserved);
-        let free = total.saturating_sub(state.disk.used());
+        let free = total.saturating_sub(state.lagging.unwrap_or_else(|| state.disk.used()));
         let real = free.saturating_sub(reserved);
         items.push(format!(
             "\"storage\":{{\"total\":{total},\"free\":{free},\"reserved\":{reserved},\"real_free\":{real}}}"

@@ -4,7 +4,7 @@
 //!
 //! - each defect of the daemon can be switched off ([`Defects`]);
 //! - an update goes its way at a pace that a test sets, or step by step ([`Pace`]);
-//! - it can lose power: what it has not been told is on disk is cut back, at random ([`Daemon::lose_power`]).
+//! - it can lose power: what is not known to be on disk is cut back, at random ([`Daemon::lose_power`], `power`).
 //!
 //! Its store is a folder as `storage.md` §1 has it. Every connection has a thread; what they do is done one at a time, as
 //! the daemon does it.
@@ -16,11 +16,13 @@ mod disk;
 mod meta;
 mod objects;
 mod parts;
+mod power;
 mod request;
 mod route;
 mod steps;
 mod update;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -51,6 +53,8 @@ pub struct Defects {
     pub deaf: bool,
     /// A part of a path that has 3,000 bytes ends it.
     pub crashes: bool,
+    /// After a collection, the room that there is is said to be what it was before.
+    pub sizes_lag: bool,
 }
 
 impl Defects {
@@ -64,6 +68,7 @@ impl Defects {
         factory_of_nothing: true,
         deaf: true,
         crashes: true,
+        sizes_lag: true,
     };
     /// As it could be.
     pub const NONE: Self = Self {
@@ -75,6 +80,7 @@ impl Defects {
         factory_of_nothing: false,
         deaf: false,
         crashes: false,
+        sizes_lag: false,
     };
 
     /// Each one alone, by name.
@@ -89,6 +95,7 @@ impl Defects {
             ("factory_of_nothing", Self { factory_of_nothing: true, ..none }),
             ("deaf", Self { deaf: true, ..none }),
             ("crashes", Self { crashes: true, ..none }),
+            ("sizes_lag", Self { sizes_lag: true, ..none }),
         ]
     }
 }
@@ -182,7 +189,8 @@ pub(super) struct Shared {
     /// Until when nobody answers.
     deaf: Mutex<Option<Instant>>,
     state: Mutex<State>,
-    connections: Mutex<Vec<UnixStream>>,
+    /// Each has a thread.
+    connections: Mutex<BTreeMap<u64, UnixStream>>,
 }
 
 /// What the daemon is at the moment.
@@ -194,6 +202,8 @@ pub(super) struct State {
     update: Update,
     /// A container that was stopped by hand.
     stopped: Vec<String>,
+    /// What was used before a collection, while that is still what is said.
+    lagging: Option<u64>,
     /// Commands that were given, whole: what tests look at.
     commands: Vec<(String, String)>,
 }
@@ -203,15 +213,17 @@ impl Daemon {
     pub fn start(root: &Path, socket: &Path, config: Config) -> Self {
         let disk = disk::Disk::open(root).expect("make the store");
         let device_meta = MetaStore::with(&config.facts.device_meta);
-        let state = State {
+        let mut state = State {
             config,
             disk,
             user_meta: MetaStore::default(),
             device_meta,
             update: Update::default(),
             stopped: Vec::new(),
+            lagging: None,
             commands: Vec::new(),
         };
+        update::boot(&mut state);
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             deaf: Mutex::new(None),
@@ -283,19 +295,27 @@ impl Daemon {
 
     /// The power is gone: the daemon ends at once, and of what it wrote since the last [`sync`](Self::sync) there is as
     /// much as `random` says: a number below the one that it is given. Start another one at the same store.
-    pub fn lose_power(self, random: &mut dyn FnMut(u64) -> u64) {
-        self.shared.hang_up();
+    pub fn lose_power(mut self, random: &mut dyn FnMut(u64) -> u64) {
+        self.end();
         self.state().disk.lose_power(random);
+    }
+
+    /// Nothing of it is at work any more.
+    fn end(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        for thread in [self.listener.take(), self.ticker.take()].into_iter().flatten() {
+            thread.join().ok();
+        }
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while self.shared.hang_up() > 0 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        self.shared.hang_up();
-        for thread in [self.listener.take(), self.ticker.take()].into_iter().flatten() {
-            thread.join().ok();
-        }
+        self.end();
         std::fs::remove_file(&self.socket).ok();
     }
 }
@@ -305,10 +325,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn hang_up(&self) {
-        for stream in self.connections.lock().unwrap().drain(..) {
+    /// Ends all connections; returns how many threads have not noticed yet.
+    fn hang_up(&self) -> usize {
+        let connections = self.connections.lock().unwrap();
+        for stream in connections.values() {
             stream.shutdown(std::net::Shutdown::Both).ok();
         }
+        connections.len()
     }
 
     fn stopping(&self) -> bool {
@@ -354,19 +377,21 @@ fn tick(shared: &Shared) {
 }
 
 fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
+    let mut number = 0;
     while !shared.stopping() {
         shared.listen();
         match listener.accept() {
             Ok((stream, _)) => {
                 stream.set_nonblocking(false).ok();
-                if let Ok(copy) = stream.try_clone() {
-                    shared.connections.lock().unwrap().push(copy);
-                }
+                let Ok(copy) = stream.try_clone() else { continue };
+                number += 1;
+                shared.connections.lock().unwrap().insert(number, copy);
                 let shared = Arc::clone(shared);
                 thread::spawn(move || {
                     // A client that is gone is nobody's business.
                     let _ = request::serve(&stream, &shared);
                     stream.shutdown(std::net::Shutdown::Both).ok();
+                    shared.connections.lock().unwrap().remove(&number);
                 });
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(1)),

@@ -49,7 +49,7 @@ pub fn put(name: &str, body: &mut Body<'_>, shared: &Shared) -> Result<Outcome, 
     }
     let mut file = {
         let mut state = shared.state();
-        state.disk.written(&path);
+        state.disk.changes(&path);
         File::create(&path).map_err(|_| Gone)?
     };
     let mut hasher = Sha256::new();
@@ -61,7 +61,7 @@ pub fn put(name: &str, body: &mut Body<'_>, shared: &Shared) -> Result<Outcome, 
                 if defects.keeps_debris {
                     file.set_len(0).ok();
                 } else {
-                    fs::remove_file(&path).ok();
+                    shared.state().disk.remove(&path);
                 }
                 return Err(Gone);
             }
@@ -74,7 +74,7 @@ pub fn put(name: &str, body: &mut Body<'_>, shared: &Shared) -> Result<Outcome, 
             if defects.keeps_debris {
                 File::create(&path).map_err(|_| Gone)?;
             } else {
-                fs::remove_file(&path).ok();
+                shared.state().disk.remove(&path);
             }
             body.all()?;
             let full = Answer::error(507, FULL);
@@ -90,7 +90,7 @@ pub fn put(name: &str, body: &mut Body<'_>, shared: &Shared) -> Result<Outcome, 
     if found == name && !body.broken {
         return Ok(Outcome::Answers(vec![Answer::ok()]));
     }
-    fs::remove_file(&path).ok();
+    shared.state().disk.remove(&path);
     let refused = Answer::error(422, "Object has bad checksum");
     if body.broken {
         let refused = Answer { content_type: "text/html", twice: true, ..refused };

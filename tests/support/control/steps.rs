@@ -99,7 +99,7 @@ pub fn put(target: &str, body: &mut Body<'_>, shared: &Shared) -> Result<Outcome
         if bytes.len() as u64 > shared.state().room() {
             body.all()?;
             if !defects.keeps_debris {
-                fs::remove_dir_all(shared.state().disk.trail(&name)).ok();
+                shared.state().disk.remove_trail(&name);
             }
             return one(Answer::error(507, FULL));
         }
@@ -107,7 +107,7 @@ pub fn put(target: &str, body: &mut Body<'_>, shared: &Shared) -> Result<Outcome
     let refused = refused(&bytes, &shared.state().config);
     if let Some(why) = refused {
         if defects.refusal_deletes && !name.ends_with('.') {
-            fs::remove_dir_all(shared.state().disk.trail(&name)).ok();
+            shared.state().disk.remove_trail(&name);
         }
         return one(Answer::error(422, why));
     }
@@ -151,7 +151,7 @@ pub fn commit_message(target: &str, path: &[&str], body: &mut Body<'_>, shared: 
     let name = path[1..path.len() - 1].join("/");
     let mut state = shared.state();
     let file = state.disk.trail(&name).join(".pv/commitmsg");
-    state.disk.write(&file, &message).map_err(|_| Gone)?;
+    state.disk.replace(&file, &message).map_err(|_| Gone)?;
     one(Answer::ok())
 }
 

@@ -8,6 +8,7 @@ use super::State;
 use super::disk::Disk;
 use super::objects::hex;
 use super::parts;
+use super::power::BootLoader;
 use serde_json::Value;
 use std::fs;
 use std::time::Duration;
@@ -44,8 +45,6 @@ enum Phase {
 #[derive(Debug, Default)]
 pub struct Update {
     phase: Phase,
-    /// The revision that was last made one to go back to; none is revision 0.
-    rollback: Option<String>,
 }
 
 impl Update {
@@ -77,13 +76,31 @@ impl Update {
     }
 }
 
+/// What a start finds: the boot loader's revision runs, unless there is one to try.
+pub fn boot(state: &mut State) {
+    let loader = state.disk.boot_loader();
+    if !loader.rev.is_empty() {
+        state.disk.set_current(&loader.rev).ok();
+    }
+    if let Some(name) = loader.trying {
+        state.update.phase = Phase::Rebooting { name };
+    }
+}
+
 /// One step further. How long nobody answers then.
 pub fn advance(state: &mut State) -> Option<Duration> {
+    state.lagging = None;
     match std::mem::take(&mut state.update.phase) {
         Phase::Idle => None,
         Phase::Pending(order) => begin(state, order),
         Phase::Rebooting { name } => {
-            if let Some(why) = broken(&state.disk, &name) {
+            let json = fs::read(state.disk.trail(&name).join(".pvr/json")).unwrap_or_default();
+            // What is missing of a revision is linked at every start.
+            link(&mut state.disk, &name, &json);
+            if serde_json::from_slice::<Value>(&json).is_err() {
+                say(state, &name, "WONTGO", "State JSON not found", 100);
+                state.disk.set_trying(None).ok();
+            } else if let Some(why) = broken(&state.disk, &name) {
                 fail(state, &name, why);
             } else if name == "0" {
                 state.disk.set_current("0").ok();
@@ -98,12 +115,12 @@ pub fn advance(state: &mut State) -> Option<Duration> {
             if done {
                 let file = state.disk.trail(&name).join(".pv/done");
                 state.disk.write(&file, b"").ok();
-                state.update.rollback = Some(name.clone());
+                state.disk.set_boot_loader(&BootLoader { rev: name.clone(), trying: None }).ok();
                 say(state, &name, "DONE", "Update finished, revision set as rollback point", 100);
             } else {
+                state.disk.set_trying(None).ok();
                 say(state, &name, "UPDATED", "Update finished, revision not set as rollback point", 100);
             }
-            state.disk.sync();
             Some(DEAF)
         }
     }
@@ -118,8 +135,8 @@ fn begin(state: &mut State, order: Order) -> Option<Duration> {
             None
         }
         Order::Reboot => {
-            let back = state.update.rollback.clone().unwrap_or_else(|| "0".into());
-            state.disk.set_current(&back).ok();
+            state.disk.sync();
+            state.disk.set_current(&state.disk.boot_loader().rev).ok();
             Some(DEAF)
         }
         Order::Factory(name) => {
@@ -127,7 +144,7 @@ fn begin(state: &mut State, order: Order) -> Option<Duration> {
             let json = fs::read(state.disk.trail(&name).join(".pvr/json"));
             let Ok(json) = json else {
                 if state.config.defects.factory_of_nothing {
-                    fs::remove_dir_all(state.disk.trail("0")).ok();
+                    state.disk.remove_trail("0");
                     fs::create_dir_all(state.disk.trail("0")).ok();
                 }
                 return None;
@@ -135,6 +152,7 @@ fn begin(state: &mut State, order: Order) -> Option<Duration> {
             state.disk.write_state("0", &json).ok()?;
             link(&mut state.disk, "0", &json);
             say(state, "0", "DONE", "Factory revision", 100);
+            state.disk.sync();
             state.update.phase = Phase::Rebooting { name: "0".into() };
             Some(DEAF)
         }
@@ -144,8 +162,11 @@ fn begin(state: &mut State, order: Order) -> Option<Duration> {
                 return None;
             };
             link(&mut state.disk, &name, &json);
+            state.disk.set_trying(Some(&name)).ok();
             let reboot = commit || needs_reboot(state, &json);
             if reboot {
+                // It unmounts the store.
+                state.disk.sync();
                 state.update.phase = Phase::Rebooting { name };
                 return Some(DEAF);
             }
@@ -172,6 +193,7 @@ fn fail(state: &mut State, name: &str, why: &'static str) {
     );
     let file = state.disk.trail(name).join(".pv/progress");
     state.disk.write(&file, text.as_bytes()).ok();
+    state.disk.set_trying(None).ok();
 }
 
 fn say(state: &mut State, name: &str, status: &str, message: &str, progress: u8) {
@@ -193,10 +215,9 @@ fn objects(json: &[u8]) -> Vec<(String, String)> {
 fn link(disk: &mut Disk, name: &str, json: &[u8]) {
     for (key, id) in objects(json) {
         let to = disk.trail(name).join(key);
-        if let Some(folder) = to.parent() {
-            fs::create_dir_all(folder).ok();
+        if !to.exists() {
+            disk.link(&disk.object(&id), &to).ok();
         }
-        fs::hard_link(disk.object(&id), to).ok();
     }
 }
 
