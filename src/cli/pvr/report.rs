@@ -6,6 +6,7 @@
 //! | `objects`: `added` (ids), `reused`, `linked`, `bytes` | everything that moves objects |
 //! | `files`: `linked`, `copied`, `json` | everything that makes files |
 //! | `state`: `added`, `removed`, `changed` (keys) | everything that changes a state |
+//! | `tree`: the same | what changes files of the working tree: `sig add`, `sig update`, `dm-convert`, `dm-apply` |
 //! | `warnings` | everything that may have some |
 //!
 //! Members may be added, never taken away.
@@ -137,6 +138,13 @@ pub(super) fn print(
     let sum =
         format!("Would add {added} objects{bytes} to {}, {reused} are there. Nothing was changed.\n", shown(pool));
     show::print(&(changes.lines() + &sum))
+}
+
+/// What a dry run says of files in the working tree.
+pub(super) fn would_write(changes: &Status) -> Result<(), Failure> {
+    let files = changes.added.len() + changes.changed.len();
+    let sum = format!("Would write {files} file{}. Nothing was changed.\n", if files == 1 { "" } else { "s" });
+    show::print(&(Changes::from(changes).lines() + &sum))
 }
 
 /// Prints a document on one line.
