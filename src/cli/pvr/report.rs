@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::show;
 use crate::repo::{Fetched, Run, Sent, Status, shown};
-use crate::state::{ObjectId, escape};
+use crate::state::{ObjectId, escape_text};
 
 /// `--json` and `--dry-run`.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -91,11 +91,11 @@ impl<'a> From<&'a Status> for Changes<'a> {
 }
 
 impl Changes<'_> {
-    /// A line for each.
+    /// A line for each: the name as it is, but for what a terminal would act upon.
     pub(super) fn lines(&self) -> String {
         let mut text = String::new();
         for (letter, keys) in [('A', self.added), ('D', self.removed), ('C', self.changed)] {
-            keys.iter().for_each(|key| text.push_str(&format!("{letter} {}\n", escape(key))));
+            keys.iter().for_each(|key| text.push_str(&format!("{letter} {}\n", escape_text(key))));
         }
         text
     }
