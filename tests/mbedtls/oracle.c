@@ -4,7 +4,10 @@
  *     point   <curve> <kind> <0|1> <point>
  *     numbers <curve> <kind> <0|1> <point> <digest> <r> <s>
  *     der     <curve> <kind> <0|1> <point> <digest> <signature>
+ *
+ * Devices have 2.28, as Debian 12 has it.
  */
+#define MBEDTLS_ALLOW_PRIVATE_ACCESS
 #include <mbedtls/asn1write.h>
 #include <mbedtls/ecdsa.h>
 #include <mbedtls/ecp.h>
