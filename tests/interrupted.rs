@@ -68,14 +68,14 @@ fn killed_at_any_moment() {
     let home = Home::new();
     let mut dice = Dice::new("interrupted");
     let source = source(&home, &mut dice);
-    // 300 moments of each kind of command; `get` has two kinds of sources, and `deploy` a test of its own.
+    // 300 moments of commit, import and get, which has two kinds of sources; deploy has a test of its own.
     let commands: [(&[&str], usize); 6] = [
         (&["commit", "-m", "x"], 300),
         (&["import", source.export], 300),
         (&["get", source.export], 150),
         (&["get", source.folder], 150),
-        (&["merge", source.export], 300),
-        (&["export", "../out/x.tgz"], 300),
+        (&["merge", source.export], 50),
+        (&["export", "../out/x.tgz"], 50),
     ];
     for (args, moments) in commands {
         target(&home, &mut dice);
