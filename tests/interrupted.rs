@@ -79,8 +79,8 @@ fn killed_at_any_moment() {
     ];
     for (args, moments) in commands {
         target(&home, &mut dice);
-        let (cycle, _) = run(&home, args, None);
-        // Only what fell into the work counts.
+        let (mut cycle, _) = run(&home, args, None);
+        // Only what fell into the work counts. How long that takes changes with what else the machine does.
         let (mut killed, mut late) = (0, 0);
         while killed < black_box::rounds(moments, 3) {
             target(&home, &mut dice);
@@ -89,6 +89,7 @@ fn killed_at_any_moment() {
             let within = run(&home, args, Some(moment)).1;
             killed += usize::from(within);
             late += usize::from(!within);
+            cycle = if within { cycle + cycle / 16 } else { cycle - cycle / 8 };
             assert!(late < 1000, "no moment falls into the work of {args:?}");
             let after = home.read("t/.pvr/json");
             let new = match args[0] {
@@ -105,7 +106,7 @@ fn killed_at_any_moment() {
                 home.pvr("t", &["import", "--dry-run", "../out/x.tgz"]).code(0);
             }
         }
-        println!("{args:?}: {killed} killed, {late} were done before, the work takes {cycle:?}");
+        println!("{args:?}: {killed} killed, {late} were done before, at last the work took {cycle:?}");
     }
 }
 
