@@ -65,6 +65,24 @@ diff <(sort <<<"$wanted") <(awk '{ print $1, $6 ($7 ? " " $7 " " $8 : "") }' "$w
 [ "$(awk '{ print $2 }' "$work/contents" | sort -u)" = root/root ] || fail "who owns what is in the package"
 ok "it holds the program, pvr, completions and manual pages, and nothing else"
 
+# A program names the crates whose code may panic by the folders that they were compiled in.
+dpkg-deb --fsys-tarfile "$deb" | tar -xO ./usr/share/doc/pvr-agent/copyright >"$work/copyright"
+grep -aoE 'registry/src/[^/]+/[A-Za-z0-9_-]+-[0-9]+\.[0-9]+\.[0-9][^/]*/' "$program" | cut -d / -f 4 | sort -u >"$work/linked"
+[ -s "$work/linked" ] || echo "the program names no crates: only those that it has to have are looked for"
+printf '%s\n' clap hyper sha2 rustix tokio | while read -r crate; do
+    grep -qE "^Files: $crate-[0-9.]+/\*\$" "$work/copyright" || fail "the copyright file lacks $crate"
+done
+while read -r crate; do
+    grep -qxF "Files: $crate/*" "$work/copyright" || fail "the copyright file lacks $crate, which is in the program"
+done <"$work/linked"
+for kind in Files Copyright License; do grep -c "^$kind: ." "$work/copyright"; done | sort -u >"$work/counts"
+[ "$(wc -l <"$work/counts")" = 1 ] || fail "the copyright file has not one licence for each"
+if iconv -f UTF-8 "$work/copyright" >/dev/null && ! grep -nE '^[^A-Z ]|^ ?$' "$work/copyright" | grep -vE '^[0-9]+:$'; then
+    ok "the copyright file names all $(cat "$work/counts") that are in it, $(wc -l <"$work/linked") of them found in the program"
+else
+    fail "the copyright file is not of its format"
+fi
+
 version=$(dpkg-deb --field "$deb" Version)
 [ "$("$program" pvr version)" = "pvr version $version" ] || fail "the version is $version, that of the program is another"
 if command -v apt-get >/dev/null; then

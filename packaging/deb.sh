@@ -6,8 +6,8 @@
 #     packaging/deb.sh --out folder         # into another folder
 #
 # Wants dpkg-deb, which every Debian has, and nothing of debhelper. What is written into the package stands in Cargo.toml
-# ([package.metadata.deb], in the words of cargo-deb). The same program gives the same bytes: times are SOURCE_DATE_EPOCH,
-# or those of the last commit.
+# ([package.metadata.deb], in the words of cargo-deb); whose work is linked into it, copyright.sh asks Cargo. The same
+# program gives the same bytes: times are SOURCE_DATE_EPOCH, or those of the last commit.
 set -euo pipefail
 umask 022
 export LC_ALL=C TZ=UTC
@@ -71,15 +71,7 @@ for page in "$name" pvr; do
     "$bin" man "$page" | gzip -9n >"$share/man/man1/$page.1.gz"
 done
 gzip -9n <CHANGELOG.md >"$doc/changelog.gz"
-cat >"$doc/copyright" <<END
-Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
-Upstream-Name: $name
-
-Files: *
-Copyright: the authors of $name
-License: Apache-2.0
- On Debian systems the text of this licence is in /usr/share/common-licenses/Apache-2.0.
-END
+packaging/copyright.sh >"$doc/copyright"
 
 # What a dynamic program needs, as far as it says so itself: the newest symbols of the C library, and who unwinds.
 needs=''

@@ -49,8 +49,11 @@ fn document(ran: &Ran) -> Value {
 fn dry_then_really(home: &Home, folder: &str, args: &[&str]) -> (Value, Value) {
     let root = home.at("..");
     let before = all(&root);
+    // Behind the name of the command; that of a group, and its flags, stand before it.
+    let name = args.iter().position(|word| *word == "add" || *word == "update").filter(|_| args[0] == "sig");
+    let (command, rest) = args.split_at(name.unwrap_or(0) + 1);
     let with = |more: &[&str]| {
-        let args: Vec<&str> = args[..1].iter().chain(more).chain(&args[1..]).copied().collect();
+        let args: Vec<&str> = [command, more, rest].concat();
         home.pvr(folder, &args).code(0)
     };
     let said = with(&["--dry-run"]);
@@ -112,6 +115,76 @@ fn what_would_be_done_is_what_is_done() {
         &["objects", "state", "files", "boot", "kept", "removed", "target", "sources", "warnings"],
     );
     assert_eq!(deployed["files"], json!({"linked": 2, "copied": 0, "json": 2}));
+}
+
+#[test]
+fn signatures_and_trees_that_would_be_made() {
+    let home = Home::new();
+    let volume = |fill: u8| vec![fill; 3 * 4096];
+    let run = br#"{"name":"app","volumes":["root.squashfs"]}"#;
+    let src = br##"{"#spec":"service-manifest-src@1","template":"builtin-lxc-docker"}"##;
+    home.repo(&[("app/root.squashfs", &volume(1)), ("app/run.json", run), ("app/src.json", &src[..])]);
+    let tree = |added: &[&str], changed: &[&str]| json!({"added": added, "removed": [], "changed": changed});
+    let same = |(would, really): (Value, Value), members: &[&str]| {
+        members.iter().for_each(|member| assert_eq!(would[member], really[member], "{member}: {would}"));
+        would
+    };
+
+    let (hash, manifest) = ("app/root.squashfs.hash", "app/_dm/root.squashfs.json");
+    let convert = ["dm-convert", "--reproducible", "app/root.squashfs"];
+    let would = same(dry_then_really(&home, "r", &convert), &["tree", "warnings", "container", "volume"]);
+    assert_eq!(would["tree"], tree(&[manifest, hash], &["app/run.json", "app/src.json"]));
+    let would = same(dry_then_really(&home, "r", &convert), &["tree"]);
+    assert_eq!(would["tree"], tree(&[], &[]), "it is what it would become");
+    home.pvr("r", &["add"]).code(0);
+    home.pvr("r", &["commit"]).code(0);
+    home.write("r/app/root.squashfs", volume(2));
+    let would = same(dry_then_really(&home, "r", &["dm-apply"]), &["tree", "failed", "warnings"]);
+    assert_eq!((&would["tree"], &would["failed"]), (&tree(&[], &[manifest, hash]), &json!([])));
+    home.write("r/app/root.squashfs", "too small");
+    let before = all(&home.at("r"));
+    let failed = home.pvr("r", &["dm-apply", "--dry-run", "--json"]).code(3);
+    let document = document(&failed);
+    assert_eq!((&document["tree"], document["failed"].as_array().unwrap().len()), (&tree(&[], &[]), 1));
+    assert!(document["failed"][0]["path"].as_str().unwrap().ends_with(manifest), "{document}");
+    home.pvr("r", &["dm-convert", "--dry-run", "app/nothing"]).code(4).says("nothing");
+    assert!(before == all(&home.at("r")));
+
+    let keys = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/d-sig/keys");
+    let key = keys.join("rsa.key");
+    let group = ["sig", "--key", key.to_str().unwrap(), "--x5c", "no"];
+    let add = [&group[..], &["add", "--part", "app"]].concat();
+    let would = same(dry_then_really(&home, "r", &add), &["tree", "signatures", "warnings"]);
+    assert_eq!(would["tree"], tree(&["_sigs/app.json"], &[]));
+    let made = &would["signatures"][0];
+    assert_eq!((&made["key"], &made["algorithm"]), (&json!("_sigs/app.json"), &json!("RS256")));
+    assert_eq!(made["protected"], json!([manifest, "app/root.squashfs", hash, "app/run.json"]));
+    assert_eq!(made["excluded"], json!(["app/src.json"]));
+    assert_eq!(same(dry_then_really(&home, "r", &add), &["tree"])["tree"], tree(&[], &[]), "RS256 has no chance in it");
+    home.pvr("r", &["add"]).code(0);
+    home.write("r/app/root.squashfs", volume(3));
+    home.pvr("r", &["commit"]).code(0);
+    let update = [&group[..], &["update"]].concat();
+    let would = same(dry_then_really(&home, "r", &update), &["tree", "signatures"]);
+    assert_eq!(would["tree"], tree(&[], &["_sigs/app.json"]));
+
+    // What cannot be done is an error of the dry run too.
+    let before = all(&home.at("r"));
+    for (more, code, word) in [
+        (&["add", "--dry-run", "--part", "../x"][..], 127, "x"),
+        (&["add", "--dry-run", "--parts", "nosuch"], 127, "nosuch"),
+        (&["add", "--dry-run"], 5, "no part"),
+    ] {
+        home.pvr("r", &[&group[..], more].concat()).code(code).says(word);
+    }
+    let output = [&group[..], &["--output", "-"]].concat();
+    home.pvr("r", &[&output[..], &["add", "--json", "--part", "app"]].concat()).code(127).says("--json");
+    home.pvr("r", &[&output[..], &["update", "--json"]].concat()).code(126).says("--json");
+    let shown = home.pvr("r", &[&output[..], &["add", "--dry-run", "--part", "app"]].concat()).code(0);
+    assert!(shown.out.starts_with("{\"#spec\":\"pvs@2\""), "{shown:#?}");
+    let file = [&group[..], &["--output", "../signature", "add", "--dry-run", "--part", "app"]].concat();
+    home.pvr("r", &file).code(0);
+    assert!(!home.at("signature").exists() && before == all(&home.at("r")));
 }
 
 #[test]

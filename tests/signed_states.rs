@@ -262,6 +262,62 @@ fn what_the_configuration_of_an_endpoint_says() {
     }
 }
 
+/// A device trusts the certificates of its maker beside its own, for what is neither `bsp` nor the maker's own folder.
+#[test]
+fn what_the_maker_of_a_device_may_sign_is_taken_everywhere() {
+    let root = tempfile::tempdir().expect("a folder");
+    let storage = root.path().join("storage");
+    Seed::factory(&storage);
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/d-sig/keys/root.pem");
+    let (own, maker) = (own.to_str().expect("UTF-8"), trust());
+    let good = signed();
+    let of_bsp = {
+        let mut state = members(&[("bsp/run.json", "{}")]);
+        let signed = signature(&state, &header(&["#spec", "bsp/**"], &[]), &["#spec", "bsp/run.json"]);
+        state.insert("_sigs/bsp.json".to_owned(), signed);
+        text(&state)
+    };
+    let source = root.path().join("source");
+    let pool = root.path().join("config/objects");
+    fs::create_dir_all(&pool).expect("make the pool");
+    fs::write(pool.join(sha256(CONTAINER)), CONTAINER).expect("write the object");
+    // The signer is called p256.
+    for (name, state, taken) in
+        [(None, &good, false), (Some("p256"), &good, true), (Some("app"), &good, false), (Some("p256"), &of_bsp, false)]
+    {
+        let flags = |file| name.map_or(Vec::new(), |name| vec!["--oem-name", name, file, maker.as_str()]);
+        let serve = [&["--secureboot", "strict", "--trust", own][..], &flags("--oem-trust")].concat();
+        let server = Server::start_with(&storage, &serve);
+        server.upload(CONTAINER).expect("upload");
+        let answer = server.post(state, Some("locals/maker")).expect("an answer");
+        assert_eq!(answer.status, if taken { 200 } else { 422 }, "{name:?}: {answer}");
+        drop(server);
+
+        repository(&source, state);
+        let policy = ["--policy", "strict", "--cacerts", own];
+        let deploy = [&["deploy"], &policy[..], &flags("--oem-cacerts"), &["out", "source/.pvr"]].concat();
+        let output = pvr(root.path(), &deploy);
+        assert_eq!(code(&output), if taken { 0 } else { 6 }, "{name:?}: {}", stderr(&output));
+        let check = [&["sig", "check"], &policy[..], &flags("--oem-cacerts")].concat();
+        assert_eq!(code(&pvr(&source, &check)), i32::from(!taken), "{name:?}");
+        let ls = [&["sig", "--cacerts", own, "ls", "--device"], &flags("--oem-cacerts")[..]].concat();
+        assert_eq!(code(&pvr(&source, &ls)), if taken { 0 } else { 13 }, "{name:?}");
+    }
+    let config = root.path().join("config.json");
+    let said =
+        format!(r#"{{"httpd":{{"secureboot":"strict","trust":"{own}","oem-name":"p256","oem-trust":"{maker}"}}}}"#);
+    fs::write(&config, said).expect("write the configuration");
+    let server = Server::start_with(&storage, &["--config", config.to_str().expect("UTF-8")]);
+    assert_eq!(server.post(&good, Some("locals/by-file")).expect("an answer").status, 200);
+    drop(server);
+    for wrong in [&["--oem-name", "p256"][..], &["--oem-trust", &maker], &["--oem-name", "p256", "--oem-trust", "/no"]]
+    {
+        let args = [&["serve", "--storage", storage.to_str().expect("UTF-8"), "--port", "0", "--trust", own], wrong];
+        let output = agent::run(&args.concat());
+        assert!(code(&output) != 0 && stderr(&output).contains("oem-") | stderr(&output).contains("/no"), "{output:?}");
+    }
+}
+
 #[test]
 fn a_deploy_is_held_to_a_policy() {
     let root = tempfile::tempdir().expect("a folder");

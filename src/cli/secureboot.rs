@@ -1,7 +1,8 @@
 //! What is demanded of the signatures of states before they are installed: flags, and the configuration file.
 //!
 //! ```json
-//! {"httpd":{"secureboot":"strict","trust":"/etc/pvr-agent/trust.pem","clock-is-right":true}}
+//! {"httpd":{"secureboot":"strict","trust":"/etc/pvr-agent/trust.pem","clock-is-right":true,
+//!           "oem-name":"acme","oem-trust":"/etc/pvr-agent/acme.pem"}}
 //! ```
 //!
 //! Not the configuration in the running state: whoever posts that would decide what is demanded of the next post.
@@ -32,9 +33,54 @@ pub(super) struct SecureBoot {
     /// The certificates that signatures may be by, and the key of those without certificate (PEM)
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
+    /// The name of the device's maker (PV_OEM_NAME), whose certificates are in --oem-trust
+    #[arg(long, value_name = "NAME", requires = "oem_trust")]
+    oem_name: Option<String>,
+    /// The certificates of the maker (PEM): they may vouch for what is neither bsp nor the maker's own folder
+    #[arg(long, value_name = "FILE", requires = "oem_name")]
+    oem_trust: Option<PathBuf>,
     /// The clock is right: certificates may be out of their dates (hardened)
     #[arg(long)]
     clock_is_right: bool,
+}
+
+/// Flags of commands that are told whom a device trusts.
+#[derive(clap::Args, Debug, Default)]
+pub(super) struct Oem {
+    /// The name of the device's maker (PV_OEM_NAME), whose certificates are in --oem-cacerts
+    #[arg(long, value_name = "NAME", requires = "oem_cacerts")]
+    oem_name: Option<String>,
+    /// The certificates of the maker (PEM): they may vouch for what is neither bsp nor the maker's own folder
+    #[arg(long, value_name = "FILE", requires = "oem_name")]
+    oem_cacerts: Option<PathBuf>,
+}
+
+/// The maker of a device (`storage.md` §6.3), and where its certificates are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Maker {
+    name: String,
+    file: PathBuf,
+}
+
+impl Maker {
+    fn of(name: Option<String>, file: Option<PathBuf>) -> Option<Self> {
+        name.zip(file).map(|(name, file)| Self { name, file })
+    }
+
+    /// What a device trusts that has this maker.
+    pub(super) fn trusted_beside(&self, trust: Trust) -> Result<Trust> {
+        let bytes = read(&self.file, MAX_TRUST)?;
+        let shown = || escape(&self.file.to_string_lossy()).into_owned();
+        let trust = trust.with_oem(&self.name, &String::from_utf8_lossy(&bytes));
+        trust.map_err(|error| anyhow!("'{}' of the maker cannot be trusted: {error}", shown()))
+    }
+}
+
+impl Oem {
+    /// Who it is. Paths are as seen from `cwd`.
+    pub(super) fn maker(&self, cwd: &Path) -> Option<Maker> {
+        Maker::of(self.oem_name.clone(), self.oem_cacerts.as_ref().map(|file| cwd.join(file)))
+    }
 }
 
 /// What one place says.
@@ -42,6 +88,7 @@ pub(super) struct SecureBoot {
 struct Said {
     policy: Option<Policy>,
     trust: Option<PathBuf>,
+    maker: Option<Maker>,
     clock_is_right: Option<bool>,
 }
 
@@ -50,7 +97,7 @@ impl SecureBoot {
     pub(super) fn demands(&self, config: Option<&Path>) -> Result<(Demands, String)> {
         let file = match config {
             // What flags override need not make sense.
-            _ if self.secureboot.is_some() && self.trust.is_some() => Said::default(),
+            _ if self.secureboot.is_some() && self.trust.is_some() && self.oem_name.is_some() => Said::default(),
             Some(file) => said_in(file)?,
             None if Path::new(ETC_FILE).exists() => said_in(Path::new(ETC_FILE))?,
             None => Said::default(),
@@ -59,7 +106,8 @@ impl SecureBoot {
         let policy = given.or(file.policy);
         let trust = self.trust.clone().or(file.trust);
         let clock_is_right = self.clock_is_right || file.clock_is_right.unwrap_or(false);
-        let demands = demands(policy, trust.as_deref(), clock_is_right)
+        let maker = Maker::of(self.oem_name.clone(), self.oem_trust.clone()).or(file.maker);
+        let demands = demands(policy, trust.as_deref(), maker.as_ref(), clock_is_right)
             .context("what signatures have to be cannot be decided")?;
         let line = match &demands.signatures {
             None => "disabled (who runs a state looks at them)".to_owned(),
@@ -75,13 +123,18 @@ impl SecureBoot {
     }
 }
 
-/// What is demanded by `--policy` and `--cacerts`.
-pub(super) fn given(text: Option<&str>, cacerts: Option<PathBuf>) -> Result<Demands> {
+/// What is demanded by `--policy`, `--cacerts` and the flags of a maker.
+pub(super) fn given(text: Option<&str>, cacerts: Option<PathBuf>, maker: Option<&Maker>) -> Result<Demands> {
     let policy = text.map(|text| policy("--policy", text)).transpose()?;
-    demands(policy, cacerts.as_deref(), false)
+    demands(policy, cacerts.as_deref(), maker, false)
 }
 
-fn demands(policy: Option<Policy>, file: Option<&Path>, clock_is_right: bool) -> Result<Demands> {
+fn demands(
+    policy: Option<Policy>,
+    file: Option<&Path>,
+    maker: Option<&Maker>,
+    clock_is_right: bool,
+) -> Result<Demands> {
     let policy = policy.unwrap_or(if file.is_some() { Policy::Lenient } else { Policy::Disabled });
     let Some(file) = file.filter(|_| policy.verifies()) else {
         if policy.verifies() {
@@ -92,8 +145,12 @@ fn demands(policy: Option<Policy>, file: Option<&Path>, clock_is_right: bool) ->
         }
         return Ok(Demands::default());
     };
-    let trust = Arc::new(trust(file)?);
-    Ok(Demands { signatures: Some(Signatures { policy, trust, clock_is_right }) })
+    let trust = trust(file)?;
+    let trust = match maker {
+        Some(maker) => maker.trusted_beside(trust)?,
+        None => trust,
+    };
+    Ok(Demands { signatures: Some(Signatures { policy, trust: Arc::new(trust), clock_is_right }) })
 }
 
 /// Reads a policy.
@@ -139,17 +196,26 @@ fn said(origin: &str, config: &Value) -> Result<Said> {
         Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
         Some(other) => Err(anyhow!("{origin}: {key} is {}, not a string", other.kind())),
     };
-    let trust = text("trust")?.map(PathBuf::from);
-    if let Some(relative) = trust.as_ref().filter(|path| path.is_relative()) {
-        bail!("{origin}: trust '{}' is no absolute path", escape(&relative.to_string_lossy()));
+    let file = |key| -> Result<Option<PathBuf>> {
+        let file = text(key)?.map(PathBuf::from);
+        if let Some(relative) = file.as_ref().filter(|path| path.is_relative()) {
+            bail!("{origin}: {key} '{}' is no absolute path", escape(&relative.to_string_lossy()));
+        }
+        Ok(file)
+    };
+    let trust = file("trust")?;
+    let (oem_name, oem_trust) = (text("oem-name")?.map(str::to_owned), file("oem-trust")?);
+    if oem_name.is_some() != oem_trust.is_some() {
+        bail!("{origin}: oem-name and oem-trust belong together");
     }
+    let maker = Maker::of(oem_name, oem_trust);
     let clock_is_right = match httpd.get("clock-is-right") {
         None | Some(Value::Null) => None,
         Some(Value::Bool(right)) => Some(*right),
         Some(other) => bail!("{origin}: clock-is-right is {}, not true or false", other.kind()),
     };
     let policy = text("secureboot")?.map(|text| policy(origin, text)).transpose()?;
-    Ok(Said { policy, trust, clock_is_right })
+    Ok(Said { policy, trust, maker, clock_is_right })
 }
 
 #[cfg(test)]
@@ -160,14 +226,23 @@ mod tests {
     fn what_a_configuration_says() {
         let said = |text: &str| {
             let value = parse_strict(text.as_bytes(), &JsonLimits::default()).unwrap();
-            said("test", &value).map(|said| (said.policy, said.trust, said.clock_is_right)).ok()
+            let said = said("test", &value).ok()?;
+            let maker = said.maker.map(|maker| format!("{} {}", maker.name, maker.file.display()));
+            Some((said.policy, said.trust, maker, said.clock_is_right))
         };
         let trust = Some(PathBuf::from("/t.pem"));
         for (text, want) in [
-            (r#"{"httpd":{"secureboot":"strict","trust":"/t.pem"}}"#, Some((Some(Policy::Strict), trust, None))),
-            (r#"{"httpd":{"secureboot":"","trust":null,"clock-is-right":true}}"#, Some((None, None, Some(true)))),
-            (r#"{"httpd":{"port":1}}"#, Some((None, None, None))),
-            ("{}", Some((None, None, None))),
+            (r#"{"httpd":{"secureboot":"strict","trust":"/t.pem"}}"#, Some((Some(Policy::Strict), trust, None, None))),
+            (r#"{"httpd":{"secureboot":"","trust":null,"clock-is-right":true}}"#, Some((None, None, None, Some(true)))),
+            (
+                r#"{"httpd":{"oem-name":"acme","oem-trust":"/a.pem"}}"#,
+                Some((None, None, Some("acme /a.pem".to_owned()), None)),
+            ),
+            (r#"{"httpd":{"port":1}}"#, Some((None, None, None, None))),
+            ("{}", Some((None, None, None, None))),
+            (r#"{"httpd":{"oem-name":"acme"}}"#, None),
+            (r#"{"httpd":{"oem-trust":"/a.pem"}}"#, None),
+            (r#"{"httpd":{"oem-name":"acme","oem-trust":"a.pem"}}"#, None),
             (r#"{"httpd":{"secureboot":"Strict"}}"#, None),
             (r#"{"httpd":{"secureboot":1}}"#, None),
             (r#"{"httpd":{"trust":"t.pem"}}"#, None),
@@ -179,12 +254,12 @@ mod tests {
 
     #[test]
     fn a_policy_that_verifies_needs_somebody_to_trust() {
-        assert_eq!(demands(None, None, false).unwrap().policy(), Policy::Disabled);
-        assert!(demands(Some(Policy::Lenient), None, false).is_err());
+        assert_eq!(demands(None, None, None, false).unwrap().policy(), Policy::Disabled);
+        assert!(demands(Some(Policy::Lenient), None, None, false).is_err());
         assert_eq!(
-            demands(Some(Policy::Disabled), Some(Path::new("/nowhere")), false).unwrap().policy(),
+            demands(Some(Policy::Disabled), Some(Path::new("/nowhere")), None, false).unwrap().policy(),
             Policy::Disabled
         );
-        assert!(demands(None, Some(Path::new("/nowhere")), false).is_err());
+        assert!(demands(None, Some(Path::new("/nowhere")), None, false).is_err());
     }
 }

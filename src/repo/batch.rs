@@ -10,6 +10,8 @@
 //! Whoever takes the lock of the repository, and every command that starts in its folder, ends what another has begun. A
 //! file that somebody has changed since it was planned is not replaced: before a batch has its name, that is an error;
 //! after it, what the other wrote stays.
+//!
+//! In a dry run the new files have no names, and are gone with the process.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
@@ -17,10 +19,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::Repo;
 use super::error::{Context, RepoError};
-use super::files::{Lock, create, read_if_there, rename, sync_parent};
+use super::files::{Lock, create, read_if_there, rename, sync_parent, unnamed};
 use super::working::hash_file;
+use super::{Repo, Status};
 use crate::state::canonical::to_canonical;
 use crate::state::parse::parse_strict;
 use crate::state::{JsonLimits, Object, ObjectId, StatePath, Value};
@@ -63,16 +65,23 @@ type Entry = (Target, Option<ObjectId>);
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
     repo: &'a Repo,
-    lock: &'a Lock,
+    /// None in a dry run.
+    lock: Option<&'a Lock>,
+    /// Where the files are made; in a dry run, what messages name.
     folder: PathBuf,
     entries: Vec<Entry>,
+    /// What each of them becomes, as far as that is known.
+    becomes: Vec<Option<ObjectId>>,
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn begin(repo: &'a Repo, lock: &'a Lock) -> Result<Self, RepoError> {
-        let folder = lock.temporary();
-        DirBuilder::new().mode(0o700).create(&folder).on("create", &folder)?;
-        Ok(Self { repo, lock, folder, entries: Vec::new() })
+    /// Without a lock it is a dry run.
+    pub(super) fn begin(repo: &'a Repo, lock: Option<&'a Lock>) -> Result<Self, RepoError> {
+        let folder = lock.map_or_else(|| repo.pvr.clone(), Lock::temporary);
+        if lock.is_some() {
+            DirBuilder::new().mode(0o700).create(&folder).on("create", &folder)?;
+        }
+        Ok(Self { repo, lock, folder, entries: Vec::new(), becomes: Vec::new() })
     }
 
     /// A new file for `target`. What is there now may not change until the end.
@@ -91,7 +100,15 @@ impl<'a> Batch<'a> {
     ) -> Result<(), RepoError> {
         let was = was.map(crate::store::hash).transpose().on("read", &self.folder)?;
         let (mut file, path) = self.open(target, was, mode)?;
+        self.becomes(crate::store::hash(bytes).on("read", &self.folder)?);
         file.write_all(bytes).on("write", &path)
+    }
+
+    /// What the last file has become.
+    pub(super) fn becomes(&mut self, sha: ObjectId) {
+        if let Some(last) = self.becomes.last_mut() {
+            *last = Some(sha);
+        }
     }
 
     fn open(&mut self, target: Target, was: Option<ObjectId>, mode: u32) -> Result<(File, PathBuf), RepoError> {
@@ -100,9 +117,15 @@ impl<'a> Batch<'a> {
             return Err(RepoError::Container { path: target.path(&self.repo.root), why });
         }
         let path = self.folder.join(self.entries.len().to_string());
-        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).on("create", &path)?;
+        let file = match self.lock {
+            Some(_) => {
+                fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).on("create", &path)?
+            }
+            None => unnamed(&self.folder)?,
+        };
         rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(mode)).on("set the mode of", &path)?;
         self.entries.push((target, was));
+        self.becomes.push(None);
         Ok((file, path))
     }
 
@@ -123,17 +146,35 @@ impl<'a> Batch<'a> {
 
     /// Forgets all but the first of them.
     pub(super) fn truncate(&mut self, len: usize) -> Result<(), RepoError> {
-        for index in len..self.entries.len() {
+        for index in (len..self.entries.len()).filter(|_| self.lock.is_some()) {
             let path = self.folder.join(index.to_string());
             fs::remove_file(&path).on("remove", &path)?;
         }
         self.entries.truncate(len);
+        self.becomes.truncate(len);
         Ok(())
     }
 
-    /// Puts all files into their places, durably.
-    pub(super) fn commit(self) -> Result<(), RepoError> {
+    /// The files of the working tree that are, or would be, others than before.
+    fn changes(&self) -> Status {
+        let mut changes = Status::default();
+        for ((target, was), becomes) in self.entries.iter().zip(&self.becomes) {
+            match (target, was) {
+                (Target::Index, _) => {}
+                (_, was) if was.is_some() && was == becomes => {}
+                (Target::Key(key), None) => changes.added.push(key.to_string()),
+                (Target::Key(key), Some(_)) => changes.changed.push(key.to_string()),
+            }
+        }
+        changes.added.sort();
+        changes.changed.sort();
+        changes
+    }
+
+    /// Puts all files into their places, durably; in a dry run, only looks whether that can be. Which files that changes.
+    pub(super) fn commit(self) -> Result<Status, RepoError> {
         let Repo { root, pvr, .. } = self.repo;
+        let changes = self.changes();
         for (target, was) in &self.entries {
             let path = target.path(root);
             if sha_if_there(&path)? != *was {
@@ -141,6 +182,7 @@ impl<'a> Batch<'a> {
             }
             folders(root, target, Missing::IsFine)?;
         }
+        let Some(lock) = self.lock else { return Ok(changes) };
         let plan = self.folder.join(PLAN);
         create(&plan, 0o600)?.write_all(write_plan(&self.entries)?.as_bytes()).on("write", &plan)?;
         for index in 0..self.missing_folders() {
@@ -154,7 +196,8 @@ impl<'a> Batch<'a> {
         let batch = pvr.join(NAME);
         rename(&self.folder, &batch)?;
         sync_parent(&batch)?;
-        finish(pvr, self.lock)
+        finish(pvr, lock)?;
+        Ok(changes)
     }
 }
 
@@ -291,7 +334,10 @@ mod tests {
     }
 
     fn batch<'a>(repo: &'a Repo, lock: &'a Lock) -> Batch<'a> {
-        let mut batch = Batch::begin(repo, lock).unwrap();
+        filled(Batch::begin(repo, Some(lock)).unwrap())
+    }
+
+    fn filled(mut batch: Batch<'_>) -> Batch<'_> {
         batch.write(key("a/old"), Some(b"old"), b"new", 0o644).unwrap();
         batch.write(key("b/c/d"), None, b"made", 0o600).unwrap();
         batch.write(Target::Index, None, b"{}", 0o644).unwrap();
@@ -325,9 +371,16 @@ mod tests {
         fs::remove_file(root.join("b")).unwrap();
         assert_eq!(found(root), before);
 
-        batch(&repo, &lock).commit().unwrap();
+        let would = filled(Batch::begin(&repo, None).unwrap()).commit().unwrap();
+        assert_eq!(found(root), before);
+        assert_eq!((would.added.as_slice(), would.changed.as_slice()), (&["b/c/d".into()][..], &["a/old".into()][..]));
+
+        assert_eq!(batch(&repo, &lock).commit().unwrap(), would);
         assert_eq!(found(root), ["new", "made", "{}"].map(|text| Some(text.to_owned())));
         assert!(!root.join(".pvr/batch").exists());
+        let mut again = Batch::begin(&repo, None).unwrap();
+        again.write(key("a/old"), Some(b"new"), b"new", 0o644).unwrap();
+        assert_eq!(again.commit().unwrap(), Status::default());
     }
 
     #[test]

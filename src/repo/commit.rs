@@ -8,16 +8,16 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::Repo;
 use super::error::{Context, RepoError};
 use super::get::between;
 use super::hashes::{Hashes, Use};
 use super::index::{Added, Index};
 use super::source::{Fetched, Run};
 use super::working::{Changes, Status, hash_file, normal};
-use super::{Repo, shown};
 use crate::state::clock;
 use crate::state::parse::parse_strict;
-use crate::state::{Entry, JsonLimits, ObjectId, Spec, State, StatePath, Value};
+use crate::state::{Entry, JsonLimits, ObjectId, Spec, State, StatePath, Value, escape_text};
 use crate::store::{ObjectStore, Sealed, gauge};
 
 /// Objects that are made durable together.
@@ -99,22 +99,19 @@ impl Repo {
         let paths = changes.changed.iter().map(|p| (p, false)).chain(changes.added.iter().map(|p| (p, true)));
         for (path, is_new) in paths {
             let file = path.below(&self.root);
-            let Some(Entry::Object(id)) = working.get(path.as_str()) else {
-                let abs = shown(&file);
-                let line = if is_new { format!("Adding inline {path}") } else { format!("Committing (inline): {abs}") };
-                taking.committed.lines.push(line);
+            let (abs, key) = (file.to_string_lossy(), path.as_str());
+            let Some(Entry::Object(id)) = working.get(key) else {
+                let line = if is_new { format!("Adding inline {key}") } else { format!("Committing (inline): {abs}") };
+                taking.committed.say(&line);
                 continue;
             };
             let id = taking.object(id, &file, run)?;
             // The file may have changed since it was looked at: what was read for the pool is what is committed.
-            members.insert(path.as_str().to_owned(), id.to_string().into());
-            taking.committed.lines.push(if is_new {
-                format!("Adding raw {} with {id}", shown(&file))
-            } else {
-                format!("Committing (raw): {}", shown(&file))
-            });
+            members.insert(key.to_owned(), id.to_string().into());
+            let line = if is_new { format!("Adding raw {abs} with {id}") } else { format!("Committing (raw): {abs}") };
+            taking.committed.say(&line);
         }
-        taking.committed.lines.extend(changes.removed.iter().map(|path| format!("Removing {path}")));
+        changes.removed.iter().for_each(|path| taking.committed.say(&format!("Removing {}", path.as_str())));
         State::from_value(Value::Object(members), Spec::Any).map_err(RepoError::Working)
     }
 }
@@ -126,6 +123,13 @@ struct Taking<'a> {
     /// Objects that were taken in, named or not.
     taken: BTreeSet<ObjectId>,
     committed: Committed,
+}
+
+impl Committed {
+    /// A line for people and for the scripts of today: names as they are, but for what a terminal would act upon.
+    fn say(&mut self, line: &str) {
+        self.lines.push(escape_text(line).into_owned());
+    }
 }
 
 impl Taking<'_> {

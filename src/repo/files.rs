@@ -88,6 +88,23 @@ pub(super) fn create(path: &Path, mode: u32) -> Result<File, RepoError> {
     OpenOptions::new().write(true).create_new(true).mode(mode).open(path).on("create", path)
 }
 
+/// A file in that folder that has no name, and is gone with the process.
+pub(super) fn unnamed(folder: &Path) -> Result<File, RepoError> {
+    use rustix::fs::{Mode, OFlags};
+    use rustix::io::Errno;
+    match rustix::fs::open(folder, OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC, Mode::from_raw_mode(0o600)) {
+        Ok(fd) => return Ok(fd.into()),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {}
+        Err(error) => return Err(error).on("make a file in", folder),
+    }
+    // Where there is no such thing it has a name for a moment.
+    let name = folder.join(random_name());
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create_new(true).mode(0o600).open(&name).on("create", &name)?;
+    fs::remove_file(&name).on("remove", &name)?;
+    Ok(file)
+}
+
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), RepoError> {
     fs::rename(from, to).on("replace", to)
 }

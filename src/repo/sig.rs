@@ -6,8 +6,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
-use super::Repo;
 use super::error::{Context, RepoError};
+use super::{Repo, Run, Status};
 use crate::sig::jws;
 use crate::state::{Object, StatePath, Value};
 
@@ -56,9 +56,16 @@ impl Repo {
         Ok(Some(bytes))
     }
 
-    /// Puts the file of a signature into the working tree, whole and durable, in place of what was there.
-    pub fn write_signature(&self, key: &StatePath, text: &str) -> Result<(), RepoError> {
-        let lock = self.lock()?;
+    /// Puts the file of a signature into the working tree, whole and durable, in place of what was there. What that changes
+    /// goes into `changes`.
+    pub fn write_signature(
+        &self,
+        key: &StatePath,
+        text: &str,
+        run: Run,
+        changes: &mut Status,
+    ) -> Result<(), RepoError> {
+        let lock = self.lock_for(run)?;
         for folder in key.folders() {
             let folder = self.root.join(folder);
             match fs::symlink_metadata(&folder) {
@@ -68,10 +75,24 @@ impl Repo {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error).on("look at", &folder),
             }
+            if run == Run::Dry {
+                break;
+            }
             DirBuilder::new().mode(0o755).create(&folder).on("create", &folder)?;
             super::files::sync_parent(&folder)?;
         }
-        lock.replace(&key.below(&self.root), text.as_bytes(), 0o644)
+        match self.signature_file(key) {
+            Ok(None) => changes.added.push(key.to_string()),
+            Ok(Some(was)) if was == text.as_bytes() => {}
+            // Whatever else it is, it is replaced.
+            Ok(Some(_)) | Err(_) => changes.changed.push(key.to_string()),
+        }
+        let path = key.below(&self.root);
+        match lock {
+            Some(lock) => lock.replace(&path, text.as_bytes(), 0o644),
+            None if path.is_dir() => Err(io::Error::from(io::ErrorKind::IsADirectory)).on("replace", &path),
+            None => Ok(()),
+        }
     }
 }
 

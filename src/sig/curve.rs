@@ -223,6 +223,10 @@ fn hex(digits: &str) -> Option<U512> {
 }
 
 #[cfg(test)]
+#[path = "curve_tests.rs"]
+mod beside_crates;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

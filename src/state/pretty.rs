@@ -1,8 +1,9 @@
 //! Spellings of a value for people and for working trees.
 //!
-//! Members are in canonical order and numbers in canonical form in all of them; they differ in what a level is
-//! indented with, and in how characters are escaped: `<`, `>` and `&` too, and control characters with small digits, as
-//! the files of a working tree have them today (`cli.md` §5).
+//! Members are in canonical order in all of them; they differ in what a level is indented with, and in how characters are
+//! escaped: `<`, `>` and `&` too, and control characters with small digits, as the files of a working tree have them today
+//! (`cli.md` §5). Numbers are in canonical form, but for those of `diff` that are what a float of 64 bits holds: these are
+//! spelled as one.
 
 use super::canonical::{CanonicalError, MAX_BYTES, push_string, to_canonical_within};
 use super::json::Value;
@@ -14,15 +15,19 @@ pub struct Style {
     pub indent: &'static str,
     /// Whether the characters that HTML acts upon, and U+2028 and U+2029, are written as escapes.
     pub html: bool,
+    /// Whether numbers that a float of 64 bits holds are spelled as that: `1.5`, `1e+21`.
+    pub floats: bool,
 }
 
 impl Style {
     /// A JSON file of a working tree.
-    pub const WORKING_TREE: Self = Self { indent: "    ", html: true };
+    pub const WORKING_TREE: Self = Self { indent: "    ", html: true, floats: false };
     /// `pvr json`.
-    pub const TABS: Self = Self { indent: "\t", html: false };
+    pub const TABS: Self = Self { indent: "\t", html: false, floats: false };
+    /// `pvr inspect`.
+    pub const TABS_HTML: Self = Self { indent: "\t", html: true, floats: false };
     /// `pvr diff`.
-    pub const TABS_HTML: Self = Self { indent: "\t", html: true };
+    pub const DIFF: Self = Self { indent: "\t", html: true, floats: true };
 }
 
 /// `value` over several lines, without one at the end.
@@ -55,9 +60,42 @@ fn write(out: &mut String, value: &Value, style: Style, depth: usize) -> Result<
             out.push('}');
         }
         Value::String(text) => string(out, text, style),
-        plain => out.push_str(&to_canonical_within(plain, MAX_BYTES.saturating_sub(out.len()))?),
+        plain => {
+            let text = to_canonical_within(plain, MAX_BYTES.saturating_sub(out.len()))?;
+            let float = if style.floats && matches!(plain, Value::Number(_)) { as_float(&text) } else { None };
+            out.push_str(&float.unwrap_or(text));
+        }
     }
     Ok(())
+}
+
+/// A number in canonical form as a float of 64 bits is spelled by the library of today's program; none where the float
+/// would be another number.
+fn as_float(number: &str) -> Option<String> {
+    let float: f64 = number.parse().ok().filter(|float: &f64| float.is_finite())?;
+    // The fewest digits that make this float.
+    let shortest = format!("{float:e}");
+    if decimal(&shortest)? != decimal(number)? {
+        return None;
+    }
+    match float.abs() {
+        0.0 | 1e-6..1e21 => Some(float.to_string()),
+        1e21.. => Some(shortest.replace('e', "e+")),
+        _ => Some(shortest),
+    }
+}
+
+/// The digits of a number, without zeros at its ends, and which power of ten the first of them stands for.
+fn decimal(number: &str) -> Option<(bool, String, i64)> {
+    let bare = number.trim_start_matches('-');
+    let (mantissa, exponent) = bare.split_once(['e', 'E']).unwrap_or((bare, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = [whole, fraction].concat();
+    let digits = all.trim_start_matches('0');
+    let skipped = all.len() - digits.len();
+    let first = exponent.parse::<i64>().ok()? + i64::try_from(whole.len()).ok()? - 1 - i64::try_from(skipped).ok()?;
+    let digits = digits.trim_end_matches('0');
+    Some((bare != number, digits.to_owned(), if digits.is_empty() { 0 } else { first }))
 }
 
 fn line(out: &mut String, style: Style, comma: bool, depth: usize) {
@@ -102,6 +140,39 @@ mod tests {
         assert_eq!(pretty(&value, Style::WORKING_TREE).unwrap(), escaped);
         let canonical = "\"\\u0000\\u0007\\b\\t\\n\\u000B\\f\\r\\u001F\\\"\\\\\u{2028}\u{7f}ü\"";
         assert_eq!(pretty(&value, Style::TABS).unwrap(), canonical);
+    }
+
+    #[test]
+    fn floats_of_a_diff() {
+        for (number, want) in [
+            ("1.50", "1.5"),
+            ("0.1", "0.1"),
+            ("-0.0", "0"),
+            ("0", "0"),
+            ("-1.5e-1", "-0.15"),
+            ("100", "100"),
+            ("1e21", "1e+21"),
+            ("-1.1e22", "-1.1e+22"),
+            ("999999999999999900000", "999999999999999900000"),
+            ("0.000001", "0.000001"),
+            ("1e-7", "1e-7"),
+            ("-1.25e-10", "-1.25e-10"),
+            ("123456789.125", "123456789.125"),
+            ("5e-324", "5e-324"),
+            ("1.7976931348623157e308", "1.7976931348623157e+308"),
+            ("9007199254740992", "9007199254740992"),
+            // What no float holds keeps its digits.
+            ("9007199254740993", "9007199254740993"),
+            ("9223372036854775808", "9223372036854775808"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("0.12345678901234567890", "1.234567890123456789E-1"),
+            ("1e-400", "1.0E-400"),
+            ("4e-324", "4.0E-324"),
+        ] {
+            let value = parse_strict(number.as_bytes(), &JsonLimits::default()).unwrap();
+            assert_eq!(pretty(&value, Style::DIFF).unwrap(), want, "{number}");
+            assert_ne!(pretty(&value, Style::TABS_HTML).unwrap(), "1.5", "{number}");
+        }
     }
 
     #[test]

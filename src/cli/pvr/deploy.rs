@@ -32,6 +32,8 @@ pub(super) struct Args {
     /// The certificates (PEM) that signatures may be by
     #[arg(long, value_name = "FILE")]
     cacerts: Option<PathBuf>,
+    #[command(flatten)]
+    oem: secureboot::Oem,
     /// Say what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -54,8 +56,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         let text = "Deploy to have a repository as second argument or be run from inside a local pvr working copy. See --help.";
         return Err(Failure::coded(102, text));
     }
-    let demands = secureboot::given(args.policy.as_deref(), args.cacerts.as_deref().map(|file| context.cwd.join(file)))
-        .map_err(|error| failed(DeployStep::Target, &format!("{error:#}")))?;
+    let demands = secureboot::given(
+        args.policy.as_deref(),
+        args.cacerts.as_deref().map(|file| context.cwd.join(file)),
+        args.oem.maker(&context.cwd).as_ref(),
+    )
+    .map_err(|error| failed(DeployStep::Target, &format!("{error:#}")))?;
     say("Starting deployment ...")?;
     let overlay = if args.nomerge { Overlay::Replace } else { Overlay::Merge };
     let untracked = if args.clean { Untracked::Remove } else { Untracked::Keep };

@@ -41,5 +41,5 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         let changes = report::Changes::from(&status);
         return report::json(&Document { changes, patch, warnings: &warnings });
     }
-    show::print(&format!("{}\n", pretty(&patch, Style::TABS_HTML).map_err(|error| failed(&error))?))
+    show::print(&format!("{}\n", pretty(&patch, Style::DIFF).map_err(|error| failed(&error))?))
 }

@@ -1,8 +1,10 @@
 //! `pvr dm-convert`.
 
+use serde::Serialize;
+
 use super::context::Context;
 use super::failure::Failure;
-use super::show;
+use super::{report, show};
 use crate::dm::{Algorithm, BlockSize, HashType, ParamError, Salt, Uuid};
 use crate::repo::{Making, Volume, shown};
 use crate::state::escape;
@@ -24,6 +26,8 @@ pub(super) struct Tree {
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
+    flags: report::Flags,
+    #[command(flatten)]
     tree: Tree,
     /// sha256, sha512 or sha1 [default: as it is, else sha256]
     #[arg(long, value_name = "NAME")]
@@ -42,6 +46,16 @@ pub(super) struct Args {
     args: Vec<String>,
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Document<'a> {
+    container: &'a str,
+    volume: &'a str,
+    dry_run: bool,
+    tree: report::Changes<'a>,
+    warnings: &'a [String],
+}
+
 pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let (container, volume) = match args.args.as_slice() {
         [] => return Err(Failure::coded(2, "missing arguments, see --help")),
@@ -52,10 +66,21 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         [container, volume, ..] => (container.as_str(), volume.as_str()),
     };
     let making = making(args).map_err(|error| Failure::coded(2, error))?;
-    show::print(&format!("container={} volume={}\n", escape(container), escape(volume)))?;
-    let converted = Volume::new(container, volume).and_then(|volume| context.repo().dm_convert(&volume, &making));
+    let flags = args.flags;
+    if !flags.json {
+        show::print(&format!("container={} volume={}\n", escape(container), escape(volume)))?;
+    }
+    let converted =
+        Volume::new(container, volume).and_then(|volume| context.repo().dm_convert(&volume, &making, flags.run()));
     let converted = converted.map_err(|error| Failure::coded(4, error))?;
     show::warn(&converted.warnings);
+    if flags.json {
+        let (tree, warnings) = (report::Changes::from(&converted.changes), converted.warnings.as_slice());
+        return report::json(&Document { container, volume, dry_run: flags.dry_run, tree, warnings });
+    }
+    if flags.dry_run {
+        return report::would_write(&converted.changes);
+    }
     converted.updated.iter().try_for_each(|path| show::print(&format!("- Updated {}\n", shown(path))))
 }
 

@@ -6,6 +6,7 @@
 //! | `objects`: `added` (ids), `reused`, `linked`, `bytes` | everything that moves objects |
 //! | `files`: `linked`, `copied`, `json` | everything that makes files |
 //! | `state`: `added`, `removed`, `changed` (keys) | everything that changes a state |
+//! | `tree`: the same | what changes files of the working tree: `sig add`, `sig update`, `dm-convert`, `dm-apply` |
 //! | `warnings` | everything that may have some |
 //!
 //! Members may be added, never taken away.
@@ -17,7 +18,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::show;
 use crate::repo::{Fetched, Run, Sent, Status, shown};
-use crate::state::{ObjectId, escape};
+use crate::state::{ObjectId, escape_text};
 
 /// `--json` and `--dry-run`.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -90,11 +91,11 @@ impl<'a> From<&'a Status> for Changes<'a> {
 }
 
 impl Changes<'_> {
-    /// A line for each.
+    /// A line for each: the name as it is, but for what a terminal would act upon.
     pub(super) fn lines(&self) -> String {
         let mut text = String::new();
         for (letter, keys) in [('A', self.added), ('D', self.removed), ('C', self.changed)] {
-            keys.iter().for_each(|key| text.push_str(&format!("{letter} {}\n", escape(key))));
+            keys.iter().for_each(|key| text.push_str(&format!("{letter} {}\n", escape_text(key))));
         }
         text
     }
@@ -137,6 +138,13 @@ pub(super) fn print(
     let sum =
         format!("Would add {added} objects{bytes} to {}, {reused} are there. Nothing was changed.\n", shown(pool));
     show::print(&(changes.lines() + &sum))
+}
+
+/// What a dry run says of files in the working tree.
+pub(super) fn would_write(changes: &Status) -> Result<(), Failure> {
+    let files = changes.added.len() + changes.changed.len();
+    let sum = format!("Would write {files} file{}. Nothing was changed.\n", if files == 1 { "" } else { "s" });
+    show::print(&(Changes::from(changes).lines() + &sum))
 }
 
 /// Prints a document on one line.

@@ -11,7 +11,7 @@ use super::screen::{self};
 pub(super) use super::screen::{note, print, say, tell};
 use super::working::Working;
 use crate::remote::{Announced, Observer, Posted};
-use crate::state::{ObjectId, StatePath};
+use crate::state::{ObjectId, StatePath, escape_text};
 
 const REDRAW_EVERY: Duration = Duration::from_millis(100);
 const BAR: usize = 24;
@@ -36,7 +36,7 @@ pub(super) fn warn(warnings: &[String]) {
 
 /// The beginning of a key, for a column of them.
 pub(super) fn label(key: &StatePath) -> String {
-    key.to_string().chars().take(15).collect()
+    escape_text(key.as_str()).chars().take(15).collect()
 }
 
 /// Shows transfers.

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::working::Working;
 use super::{report, show};
-use crate::state::escape;
+use crate::state::escape_text;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -34,6 +34,6 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     if args.json {
         return report::json(&Document { changes, untracked: &status.untracked, warnings: &warnings });
     }
-    let untracked: String = status.untracked.iter().map(|path| format!("? {}\n", escape(path))).collect();
+    let untracked: String = status.untracked.iter().map(|path| format!("? {}\n", escape_text(path))).collect();
     show::print(&(changes.lines() + &untracked))
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use super::convert::{Job, Tracked, devices};
 use super::{Making, Volume, absolute, files};
 use crate::dm::{ManifestError, manifest_of};
-use crate::repo::Repo;
 use crate::repo::batch::Batch;
 use crate::repo::error::RepoError;
 use crate::repo::walk::walk;
+use crate::repo::{Repo, Run, Status};
 use crate::state::{ObjectId, StatePath};
 
 /// What was done.
@@ -16,6 +16,8 @@ use crate::state::{ObjectId, StatePath};
 pub struct Applied {
     /// The manifests.
     pub updated: Vec<PathBuf>,
+    /// Files that are others than before.
+    pub changes: Status,
     /// What is done, and not all that was meant.
     pub warnings: Vec<String>,
     /// Volumes that are as they were, and why.
@@ -25,10 +27,10 @@ pub struct Applied {
 impl Repo {
     /// Makes the trees of all tracked manifests, or of those below `prefix`, again. Those that can't be made are named in
     /// what is returned; the others take their places together.
-    pub fn dm_apply(&self, prefix: &str, making: &Making) -> Result<Applied, RepoError> {
-        let lock = self.lock()?;
+    pub fn dm_apply(&self, prefix: &str, making: &Making, run: Run) -> Result<Applied, RepoError> {
+        let lock = self.lock_for(run)?;
         let pristine = self.pristine()?.ok_or_else(|| RepoError::NotARepo(self.root.clone()))?;
-        let mut batch = Batch::begin(self, &lock)?;
+        let mut batch = Batch::begin(self, lock.as_ref())?;
         let mut tracked = Tracked::read(self, &pristine)?;
         let mut applied = Applied::default();
         for key in self.manifests(prefix, &tracked)? {
@@ -48,7 +50,7 @@ impl Repo {
         }
         if !applied.updated.is_empty() {
             tracked.write(&mut batch)?;
-            batch.commit()?;
+            applied.changes = batch.commit()?;
         }
         Ok(applied)
     }

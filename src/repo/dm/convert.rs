@@ -10,6 +10,7 @@ use crate::repo::batch::{Batch, Target};
 use crate::repo::error::{Context, RepoError};
 use crate::repo::index::{Added, Index};
 use crate::repo::working::hash_file;
+use crate::repo::{Repo, Run, Status};
 use crate::state::{Object, ObjectId, State, StatePath};
 
 /// What a conversion did.
@@ -17,6 +18,8 @@ use crate::state::{Object, ObjectId, State, StatePath};
 pub struct Converted {
     /// The manifest, and `run.json` where there is one.
     pub updated: Vec<PathBuf>,
+    /// Files that are others than before.
+    pub changes: Status,
     /// What is done, and not all that was meant.
     pub warnings: Vec<String>,
 }
@@ -39,10 +42,10 @@ pub(super) struct Tree {
 
 impl Repo {
     /// Converts a volume: all of it, or nothing has changed.
-    pub fn dm_convert(&self, volume: &Volume, making: &Making) -> Result<Converted, RepoError> {
-        let lock = self.lock()?;
+    pub fn dm_convert(&self, volume: &Volume, making: &Making, run: Run) -> Result<Converted, RepoError> {
+        let lock = self.lock_for(run)?;
         let pristine = self.pristine()?.ok_or_else(|| RepoError::NotARepo(self.root.clone()))?;
-        let mut batch = Batch::begin(self, &lock)?;
+        let mut batch = Batch::begin(self, lock.as_ref())?;
         let mut added = Tracked::read(self, &pristine)?;
         let key = volume.manifest()?;
         let path = absolute(&self.root, &key);
@@ -59,7 +62,8 @@ impl Repo {
         };
         let (data, hash) = (job.data.clone(), job.hash.clone());
         let tree = self.tree(&mut batch, job, making)?;
-        let mut converted = Converted { updated: vec![path], warnings: tree.warning.into_iter().collect() };
+        let warnings = tree.warning.into_iter().collect();
+        let mut converted = Converted { updated: vec![path], changes: Status::default(), warnings };
         tree.manifest.write_over(&mut members);
         let text = files::replace(&mut batch, &key, bytes.as_deref(), members)?;
         converted.warnings.extend(self.untracked(&data, added.is_tracked(&data)));
@@ -68,7 +72,7 @@ impl Repo {
         self.run_json(&mut batch, volume, &mut converted)?;
         self.src_json(&mut batch, volume)?;
         added.write(&mut batch)?;
-        batch.commit()?;
+        converted.changes = batch.commit()?;
         Ok(converted)
     }
 
@@ -125,6 +129,7 @@ impl Repo {
             .map_err(|error| files::wrong(&data_path, error))?;
         (&out).rewind().on("read", &out_path)?;
         let sha = crate::store::hash(out).on("read", &out_path)?;
+        batch.becomes(sha);
         let block = params.data_block.get();
         let warning = (uncovered > 0).then(|| {
             format!(

@@ -8,7 +8,7 @@ use crate::state::pretty::{Style, pretty};
 use crate::state::{Object, Value};
 
 const ENABLED: &str = "dm_enabled";
-const STYLE: Style = Style { indent: " ", html: true };
+const STYLE: Style = Style { indent: " ", html: true, floats: false };
 const ORDER: [&str; 21] = [
     "base",
     "name",

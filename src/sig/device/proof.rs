@@ -11,7 +11,7 @@ use crate::sig::base64;
 use crate::sig::cert::Certificate;
 use crate::sig::fnmatch::{Pattern, Work};
 use crate::sig::jws::Algorithm;
-use crate::sig::public::{Curve, Hash, Kind, PublicKey, Signature};
+use crate::sig::public::{Hash, Kind, PublicKey, Signature};
 
 /// Longest signature: RSA of 8192 bits, or two numbers of an odd length.
 const MAX_SIGNATURE: usize = 2048;
@@ -130,19 +130,12 @@ impl Proof {
 fn holds(key: &PublicKey, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
     match key.kind() {
         Kind::Rsa { .. } => key.verify(hash, message, Signature::RsaPkcs1(signature)),
-        Kind::Ec(curve) => {
+        Kind::Ec(_) => {
             let half = signature.len() / 2;
             let halves = Signature::Ecdsa { r: &signature[..half], s: &signature[half..2 * half] };
-            let digest = widened(hash.of(message), curve);
+            let digest = hash.of(message);
             key.verify_hashed(hash, &digest, halves)
                 || Signature::ecdsa_from_der(signature).is_some_and(|numbers| key.verify_hashed(hash, &digest, numbers))
         }
     }
-}
-
-/// A hash that is much shorter than the numbers of a curve, as long as them: the same number, which some implementations
-/// want to see in full.
-pub(super) fn widened(digest: Vec<u8>, curve: Curve) -> Vec<u8> {
-    let missing = curve.bytes().saturating_sub(digest.len());
-    [vec![0; missing], digest].concat()
 }

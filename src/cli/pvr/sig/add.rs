@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use super::Group;
 use super::keys::Signer;
+use super::made::{self, Made};
 use crate::cli::pvr::context::Context;
 use crate::cli::pvr::failure::Failure;
-use crate::cli::pvr::show;
+use crate::cli::pvr::{report, show};
+use crate::repo::Status;
 use crate::sig::glob::Glob;
 use crate::sig::jws::Document;
 use crate::sig::payload::Selection;
@@ -18,6 +20,8 @@ const CODE: u8 = 127;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    #[command(flatten)]
+    flags: report::Flags,
     /// Sign this part of the state, and its configuration
     #[arg(short, long, value_name = "PART")]
     part: Option<String>,
@@ -50,6 +54,7 @@ pub(super) fn run(context: &Context, group: &Group, args: &Args) -> Result<(), F
         (None, None, false) | (Some(_), None, true) | (None, Some(_), true) => {}
         _ => return Err(usage("parts cannot be used together with part or raw")),
     }
+    made::check(group, args.flags, CODE)?;
     let failed = |error: &dyn std::fmt::Display| Failure::coded(CODE, error);
     let repo = context.repo();
     let signer = Signer::read(context, group, CODE)?;
@@ -66,25 +71,28 @@ pub(super) fn run(context: &Context, group: &Group, args: &Args) -> Result<(), F
     };
     let (include, exclude) = (or(&args.include, DEFAULT_INCLUDE), or(&args.exclude, DEFAULT_EXCLUDE));
     // All of them are made before the first is written.
-    let mut made = Vec::new();
+    let (mut files, mut signatures, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     for about in &abouts {
         let key = about.key().map_err(|error| failed(&error))?;
         let patterns = about.patterns(&include, &exclude).map_err(|error| failed(&error))?;
         let selection = Selection::of(&state, &patterns).map_err(|error| failed(&error))?;
         if selection.selected.is_empty() {
-            show::tell(&format!(
-                "WARNING: {key} covers nothing: no key of the committed state fits, and devices refuse it"
-            ));
+            warnings.push(format!("{key} covers nothing: no key of the committed state fits, and devices refuse it"));
         }
         let payload = selection.payload(&state).map_err(|error| failed(&error))?;
         let document = Document::sign(&signer.key, &patterns, signer.x5c.as_deref(), payload.as_bytes());
         let document = document.map_err(|error| failed(&error))?;
-        made.push((key, document.write(group.with_payload.then_some(payload.as_bytes()))));
+        let text = document.write(group.with_payload.then_some(payload.as_bytes()));
+        signatures.push(Made::new(&key, &document, selection));
+        files.push((key, text));
     }
-    for (key, text) in &made {
-        repo.write_signature(key, text).map_err(|error| failed(&error))?;
+    show::warn(&warnings);
+    let (run, mut changes) = (args.flags.run(), Status::default());
+    for (key, text) in &files {
+        repo.write_signature(key, text, run, &mut changes).map_err(|error| failed(&error))?;
     }
-    made.iter().try_for_each(|(_, text)| group.also(context, text, CODE))
+    files.iter().try_for_each(|(_, text)| group.also(context, text, run, CODE))?;
+    made::print(args.flags, &changes, &signatures, &warnings)
 }
 
 /// The parts of the state that are named: its top-level folders but `_sigs`, `_config` and the like.

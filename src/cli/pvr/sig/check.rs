@@ -25,12 +25,8 @@ pub(super) struct Args {
     /// The certificates that the device trusts (PEM), and its own public key; as before the command
     #[arg(short, long, value_name = "FILE")]
     cacerts: Option<String>,
-    /// The name of the device's maker (PV_OEM_NAME), whose certificates are in --oem-cacerts
-    #[arg(long, value_name = "NAME", requires = "oem_cacerts")]
-    oem_name: Option<String>,
-    /// The certificates of the maker (PEM)
-    #[arg(long, value_name = "FILE", requires = "oem_name")]
-    oem_cacerts: Option<String>,
+    #[command(flatten)]
+    oem: secureboot::Oem,
     /// The clock is right: certificates may be out of their dates (hardened). The same as --at with the time it is
     #[arg(long)]
     clock_is_right: bool,
@@ -49,15 +45,7 @@ pub(super) fn run(context: &Context, group: &Group, args: &Args) -> Result<(), F
         Some(file) => given(context, file)?,
         None => committed(context)?,
     };
-    let trust = trust(context, group, args.cacerts.as_deref())?;
-    let trust = match (trust, &args.oem_name, &args.oem_cacerts) {
-        (trust, Some(name), Some(file)) => {
-            let bytes = secureboot::read(&context.cwd.join(file), 1024 * 1024).map_err(untold)?;
-            let oem = trust.unwrap_or_default().with_oem(name, &String::from_utf8_lossy(&bytes));
-            Some(oem.map_err(|error| Failure::coded(2, format!("--oem-cacerts: {error}")))?)
-        }
-        (trust, ..) => trust,
-    };
+    let trust = trust(context, group, args.cacerts.as_deref(), &args.oem)?;
     let clock = match args.clock_is_right || group.at.is_some() {
         true => Clock::Right(group.time()?),
         false => Clock::Unknown,
@@ -88,9 +76,9 @@ struct Device {
     disagreements: Vec<Disagreement>,
 }
 
-pub(super) fn ls_device(context: &Context, group: &Group) -> Result<(), Failure> {
+pub(super) fn ls_device(context: &Context, group: &Group, oem: &secureboot::Oem) -> Result<(), Failure> {
     let state = committed(context)?;
-    let trust = trust(context, group, None)?;
+    let trust = trust(context, group, None, oem)?;
     let verdict = |policy| verify(&state, &trust.clone().unwrap_or_default(), policy, Clock::Unknown);
     let modes = [Policy::Disabled, Policy::Lenient, Policy::Audit, Policy::Strict];
     let modes: BTreeMap<_, _> = modes.into_iter().map(|policy| (policy.name(), verdict(policy).device)).collect();
@@ -157,22 +145,27 @@ fn given(context: &Context, file: &str) -> Result<Vec<u8>, Failure> {
 }
 
 /// Whom the device trusts; none where nobody said so and there is no default.
-fn trust(context: &Context, group: &Group, given: Option<&str>) -> Result<Option<Trust>, Failure> {
+fn trust(
+    context: &Context,
+    group: &Group,
+    given: Option<&str>,
+    oem: &secureboot::Oem,
+) -> Result<Option<Trust>, Failure> {
     let named = given.or(group.cacerts.as_deref());
     if let Some(system) = named.filter(|file| file.trim_matches('_') == "system") {
         let text =
             format!("{system}: a device trusts a store of its own, not that of a system\ngive its file with --cacerts");
         return Err(Failure::coded(2, text));
     }
-    let named = named.map(|file| context.cwd.join(file));
-    let file = match named {
-        Some(file) => file,
-        None => match context.config_dir.join("pvs/cacerts.default.pem") {
-            file if file.is_file() => file,
-            _ => return Ok(None),
-        },
-    };
-    secureboot::trust(&file).map(Some).map_err(|error| Failure::coded(2, format!("{error:#}")))
+    let untold = |error: anyhow::Error| Failure::coded(2, format!("{error:#}"));
+    let default = context.config_dir.join("pvs/cacerts.default.pem");
+    let file = named.map(|file| context.cwd.join(file)).or_else(|| default.is_file().then_some(default));
+    let trust = file.map(|file| secureboot::trust(&file)).transpose().map_err(untold)?;
+    match oem.maker(&context.cwd) {
+        // A device may trust its maker alone.
+        Some(maker) => maker.trusted_beside(trust.unwrap_or_default()).map(Some).map_err(untold),
+        None => Ok(trust),
+    }
 }
 
 fn nobody(context: &Context) -> String {

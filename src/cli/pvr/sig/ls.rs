@@ -8,6 +8,7 @@ use super::{Group, check, keys};
 use crate::cli::pvr::context::Context;
 use crate::cli::pvr::failure::Failure;
 use crate::cli::pvr::show;
+use crate::cli::secureboot;
 use crate::repo::{Repo, signatures};
 use crate::sig::base64;
 use crate::sig::jws::{Document, JwsError};
@@ -25,6 +26,8 @@ pub(super) struct Args {
     /// Show what a device makes of all signatures of the committed state, and which keys it selects otherwise than pvr
     #[arg(long)]
     device: bool,
+    #[command(flatten)]
+    oem: secureboot::Oem,
     /// Taken for scripts, and means nothing
     #[arg(short, long, value_name = "PART", hide = true)]
     part: Option<String>,
@@ -56,7 +59,7 @@ struct Shown {
 
 pub(super) fn run(context: &Context, group: &Group, args: &Args) -> Result<(), Failure> {
     if args.device {
-        return check::ls_device(context, group);
+        return check::ls_device(context, group, &args.oem);
     }
     let repo = context.repo();
     let trust = keys::trust(context, group)?;

@@ -6,6 +6,7 @@ mod add;
 mod check;
 mod keys;
 mod ls;
+mod made;
 mod update;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use clap::Subcommand;
 
 use super::context::Context;
 use super::failure::Failure;
+use crate::repo::Run;
 use crate::state::{clock, escape};
 
 #[derive(Debug, clap::Args)]
@@ -92,11 +94,12 @@ impl Group {
         })
     }
 
-    /// Puts a signature where `--output` says, if it says so.
-    fn also(&self, context: &Context, text: &str, code: u8) -> Result<(), Failure> {
+    /// Puts a signature where `--output` says, if it says so. A dry run makes no file of it.
+    fn also(&self, context: &Context, text: &str, run: Run, code: u8) -> Result<(), Failure> {
         match given(&self.output) {
             None => Ok(()),
             Some("-") => super::show::print(text),
+            Some(_) if run == Run::Dry => Ok(()),
             Some(path) => {
                 crate::repo::write_elsewhere(&context.cwd.join(path), text).map_err(|error| Failure::coded(code, error))
             }

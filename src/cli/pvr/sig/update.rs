@@ -2,10 +2,11 @@
 
 use super::Group;
 use super::keys::Signer;
+use super::made::{self, Made};
 use crate::cli::pvr::context::Context;
 use crate::cli::pvr::failure::Failure;
-use crate::cli::pvr::show;
-use crate::repo::{Repo, signatures};
+use crate::cli::pvr::{report, show};
+use crate::repo::{Repo, Status, signatures};
 use crate::sig::glob::Glob;
 use crate::sig::jws::Document;
 use crate::sig::payload::Selection;
@@ -15,12 +16,15 @@ const CODE: u8 = 126;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    #[command(flatten)]
+    flags: report::Flags,
     /// Which signatures, by their name or a pattern for their file [default: all in _sigs]
     #[arg(value_name = "NAME|GLOB.json")]
     names: Vec<String>,
 }
 
 pub(super) fn run(context: &Context, group: &Group, args: &Args) -> Result<(), Failure> {
+    made::check(group, args.flags, CODE)?;
     let repo = context.repo();
     let given = |name: &String| match name.strip_suffix(".json") {
         // A file may be named from anywhere.
@@ -36,20 +40,35 @@ pub(super) fn run(context: &Context, group: &Group, args: &Args) -> Result<(), F
     let state = repo.signed_state().map_err(|error| Failure::coded(CODE, error))?;
     let wanted = signatures(&state).map(|(key, _)| key).filter(|key| globs.iter().any(|glob| glob.matches(key)));
     let wanted: Vec<StatePath> = wanted.filter_map(|key| StatePath::parse(key).ok()).collect();
-    if wanted.is_empty() {
-        return Ok(());
+    let (run, mut changes, mut signatures) = (args.flags.run(), Status::default(), Vec::new());
+    if !wanted.is_empty() {
+        let signer = Signer::read(context, group, CODE)?;
+        for key in &wanted {
+            let done = again(&repo, &state, &signer, group, key).and_then(|(text, made)| {
+                let written = repo.write_signature(key, &text, run, &mut changes);
+                written.map_err(|error| Failure::coded(CODE, format!("{key}: {error}")))?;
+                Ok((text, made))
+            });
+            if !args.flags.dry_run {
+                let word = if done.is_ok() { "DONE" } else { "ERROR" };
+                show::tell(&format!("Updating pvs signature @ {key} [{word}]"));
+            }
+            let (text, made) = done?;
+            group.also(context, &text, run, CODE)?;
+            signatures.push(made);
+        }
     }
-    let signer = Signer::read(context, group, CODE)?;
-    for key in &wanted {
-        let done = again(&repo, &state, &signer, group, key);
-        show::tell(&format!("Updating pvs signature @ {key} [{}]", if done.is_ok() { "DONE" } else { "ERROR" }));
-        group.also(context, &done?, CODE)?;
-    }
-    Ok(())
+    made::print(args.flags, &changes, &signatures, &[])
 }
 
-/// Signs what a signature covers by now, and puts that in its place.
-fn again(repo: &Repo, state: &Object, signer: &Signer, group: &Group, key: &StatePath) -> Result<String, Failure> {
+/// Signs what a signature covers by now.
+fn again(
+    repo: &Repo,
+    state: &Object,
+    signer: &Signer,
+    group: &Group,
+    key: &StatePath,
+) -> Result<(String, Made), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::coded(CODE, format!("{key}: {error}"));
     let bytes = repo.signature_file(key).map_err(|error| failed(&error))?;
     let bytes = bytes.ok_or_else(|| failed(&"it is not in the working tree"))?;
@@ -63,7 +82,7 @@ fn again(repo: &Repo, state: &Object, signer: &Signer, group: &Group, key: &Stat
     }
     let payload = selection.payload(state).map_err(|error| failed(&error))?;
     let new = Document::sign(&signer.key, &patterns, signer.x5c.as_deref(), payload.as_bytes());
-    let text = new.map_err(|error| failed(&error))?.write(group.with_payload.then_some(payload.as_bytes()));
-    repo.write_signature(key, &text).map_err(|error| failed(&error))?;
-    Ok(text)
+    let new = new.map_err(|error| failed(&error))?;
+    let text = new.write(group.with_payload.then_some(payload.as_bytes()));
+    Ok((text, Made::new(key, &new, selection)))
 }
