@@ -84,8 +84,10 @@ impl ApiError {
     }
 
     /// `Allow` of a 405.
-    pub fn allow(mut self, methods: &'static str) -> Self {
-        self.headers.push((ALLOW, HeaderValue::from_static(methods)));
+    pub fn allow(mut self, methods: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(methods) {
+            self.headers.push((ALLOW, value));
+        }
         self
     }
 
@@ -160,7 +162,7 @@ impl From<RouteError> for ApiError {
             RouteError::BadPath(_) => Self::new(StatusCode::BAD_REQUEST, "bad-path", message),
             RouteError::BadObjectName => Self::new(StatusCode::BAD_REQUEST, "bad-object-name", message),
             RouteError::NotAllowed(allow) => {
-                Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message).allow(allow)
+                Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message).allow(&allow)
             }
             RouteError::UnknownMethod => Self::new(StatusCode::NOT_IMPLEMENTED, "unknown-method", message),
         }

@@ -37,6 +37,7 @@ mod refusal;
 mod remote;
 pub mod reply;
 pub mod route;
+mod routes;
 pub mod server;
 mod status;
 mod steps;
