@@ -11,16 +11,21 @@
 //! Everything here blocks.
 
 mod error;
+mod logs;
+mod places;
 mod post;
 mod rollback;
 mod socket;
 mod stored;
+mod transact;
 mod upload;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub use error::DeviceError;
+pub use logs::{Follow, LogReader, Part, Source};
+pub use places::Places;
 pub use post::{OnPost, Post, Posted};
 pub use rollback::Rollback;
 pub use socket::Socketed;
@@ -56,6 +61,7 @@ pub struct Device {
     back: Back,
     on_post: OnPost,
     demands: Demands,
+    places: Places,
 }
 
 #[derive(Debug)]
@@ -138,12 +144,18 @@ impl Device {
             back: Back::Stored(Stored::new(storage, runner)?),
             on_post: OnPost::default(),
             demands: Demands::default(),
+            places: Places::default(),
         })
     }
 
     /// A device by its control socket.
     pub fn behind(socket: Socketed) -> Self {
-        Self { back: Back::Socket(Box::new(socket)), on_post: OnPost::default(), demands: Demands::default() }
+        Self {
+            back: Back::Socket(Box::new(socket)),
+            on_post: OnPost::default(),
+            demands: Demands::default(),
+            places: Places::default(),
+        }
     }
 
     /// What becomes of a revision, unless its post says so.

@@ -28,11 +28,14 @@ pub mod guard;
 pub mod limits;
 pub mod log;
 mod log_queue;
+mod logs;
 mod objects;
+mod openapi;
 mod outbox;
 pub mod public;
 mod publish;
 mod pulled;
+mod query;
 mod refusal;
 mod remote;
 pub mod reply;
@@ -44,6 +47,7 @@ mod steps;
 pub mod stop;
 mod timed_io;
 pub mod tls;
+mod transact;
 mod transport;
 mod upload;
 mod wire;
@@ -88,6 +92,8 @@ pub struct Endpoint {
     publisher: Arc<Publisher>,
     held: Arc<Semaphore>,
     posting: Arc<Semaphore>,
+    /// Whoever adds a package: its client may be slow.
+    adding: Arc<Semaphore>,
     /// Whoever reads a state, one at a time: as a tree it takes many times the memory of its text.
     reading: Arc<Semaphore>,
     /// Different for every start, so that ids of two runs in one log don't meet.
@@ -107,6 +113,7 @@ impl Endpoint {
             disk,
             held: Arc::new(Semaphore::new(limits.held_bytes.min(Semaphore::MAX_PERMITS))),
             posting: Arc::new(Semaphore::new(1)),
+            adding: Arc::new(Semaphore::new(limits.packages)),
             reading: Arc::new(Semaphore::new(1)),
             run: mixed as u32,
             requests: AtomicU32::new(0),
@@ -179,6 +186,16 @@ impl Endpoint {
             Route::Step(rev) => self.step(rev).await,
             Route::Progress(rev) => self.progress(rev).await,
             Route::Status => self.status().await,
+            Route::Begin => self.begin(head).await,
+            Route::Add => self.add(body).await,
+            Route::Remove => self.remove(head).await,
+            Route::Show => self.show().await,
+            Route::Commit => self.commit(head).await,
+            Route::Abort => self.abort().await,
+            Route::Run => self.run_step(head).await,
+            Route::Became => self.became(head).await,
+            Route::Logs => self.logs(head, arrival).await,
+            Route::OpenApi => Ok(openapi::answer(base)),
         }
     }
 
@@ -277,6 +294,10 @@ impl Endpoint {
 
     fn held(&self) -> &Arc<Semaphore> {
         &self.held
+    }
+
+    fn adding(&self) -> &Arc<Semaphore> {
+        &self.adding
     }
 
     fn posting(&self) -> Arc<Semaphore> {

@@ -46,6 +46,26 @@ pub enum Route {
     Progress(RevText),
     /// `GET status`.
     Status,
+    /// `POST` of pvtx `begin`.
+    Begin,
+    /// `PUT` of pvtx `add`: a package.
+    Add,
+    /// `PUT` of pvtx `remove`.
+    Remove,
+    /// `GET` of pvtx `show`.
+    Show,
+    /// `POST` of pvtx `commit`.
+    Commit,
+    /// `POST` of pvtx `abort`.
+    Abort,
+    /// `POST` of pvtx `run`.
+    Run,
+    /// `GET` of pvtx `status`.
+    Became,
+    /// `GET` of logs.
+    Logs,
+    /// `GET` of openapi.json.
+    OpenApi,
 }
 
 /// Why a request line is no route.

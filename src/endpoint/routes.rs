@@ -43,7 +43,7 @@ pub(super) enum Content {
     Bytes,
 }
 
-use Content::{Bytes, Json, Nothing};
+use Content::{Bytes, Json, Nothing, Text};
 
 const fn entry(method: &'static str, path: &'static str, id: &'static str, says: &'static str) -> Entry {
     let route = |_: Found| Err(RouteError::NotFound);
@@ -51,6 +51,11 @@ const fn entry(method: &'static str, path: &'static str, id: &'static str, says:
 }
 
 impl Entry {
+    /// The same by another method.
+    const fn by(self, method: &'static str, id: &'static str) -> Self {
+        Self { method, id, ..self }
+    }
+
     const fn query(self, query: &'static [Query]) -> Self {
         Self { query, ..self }
     }
@@ -78,6 +83,87 @@ const SIZE: &[Query] = &[Query {
     schema: r#"{"type":"integer","minimum":0}"#,
     required: false,
 }];
+
+const EMPTY: &[Query] = &[Query {
+    name: "empty",
+    says: "begin with nothing instead of the running state",
+    schema: r#"{"type":"boolean","default":false}"#,
+    required: false,
+}];
+
+const PART: &[Query] = &[Query {
+    name: "part",
+    says: "a package, a key or a folder, as for pvtx remove",
+    schema: r#"{"type":"string","minLength":1}"#,
+    required: true,
+}];
+
+const NEW_REV: &[Query] = &[Query {
+    name: "rev",
+    says: "the name, locals/<name>; without, locals/pvtx-<unix time>-<8 hex digits>-<0..999>",
+    schema: r#"{"type":"string"}"#,
+    required: false,
+}];
+
+const REV: &[Query] = &[Query { name: "rev", says: "the revision", schema: r#"{"type":"string"}"#, required: true }];
+
+const REV_OR_CURRENT: &[Query] = &[Query {
+    name: "rev",
+    says: "the revision, with or without locals/",
+    schema: r#"{"type":"string","default":"current"}"#,
+    required: false,
+}];
+
+const LOG: &[Query] = &[
+    Query {
+        name: "rev",
+        says: "whose log: 0, 17, locals/<name> or current",
+        schema: r#"{"type":"string","default":"current"}"#,
+        required: false,
+    },
+    Query {
+        name: "source",
+        says: "a container, or pantavisor itself",
+        schema: r#"{"type":"string","default":"pantavisor"}"#,
+        required: false,
+    },
+    Query {
+        name: "tail",
+        says: "the end of the log instead of all of it",
+        schema: r#"{"type":"boolean","default":false}"#,
+        required: false,
+    },
+    Query {
+        name: "follow",
+        says: "with tail: what comes, too, as it comes, without an end",
+        schema: r#"{"type":"boolean","default":false}"#,
+        required: false,
+    },
+    Query {
+        name: "tailn",
+        says: "with tail: lines to begin with",
+        schema: r#"{"type":"integer","minimum":0,"default":10}"#,
+        required: false,
+    },
+];
+
+const TRANSACTION: &[(u16, Content)] = &[(200, Json("State"))];
+const DONE: &[(u16, Content)] = &[(200, Json("Ok"))];
+const ADD: Entry = entry(
+    "PUT",
+    "pvtx/add",
+    "pvtxAdd",
+    "Lays a package (tar, gzipped or not) or a state over that of the transaction.",
+)
+.takes(Bytes)
+.answers(TRANSACTION)
+.refuses(&[409, 413, 422, 507])
+.is(|_| Ok(Route::Add));
+const REMOVE: Entry = entry("PUT", "pvtx/remove", "pvtxRemove", "Removes a part from the state of the transaction.")
+    .query(PART)
+    .answers(TRANSACTION)
+    .refuses(&[413, 422, 507])
+    .is(|_| Ok(Route::Remove));
 
 const BLOB: &[(u16, Content)] = &[(200, Bytes), (206, Bytes), (304, Nothing)];
 const OBJECTS: &[(u16, Content)] = &[(200, Json("Objects"))];
@@ -189,4 +275,50 @@ pub(super) const ROUTES: &[Entry] = &[
     .answers(&[(200, Nothing)])
     .refuses(&[411, 413, 422, 507])
     .is(|found| Ok(Route::PutBlob(found.object()?))),
+    entry("POST", "pvtx/begin", "pvtxBegin", "Begins a transaction. Answers with its state.")
+        .query(EMPTY)
+        .answers(TRANSACTION)
+        .refuses(&[404, 409, 422, 507])
+        .is(|_| Ok(Route::Begin)),
+    ADD,
+    ADD.by("POST", "pvtxAddByPost"),
+    REMOVE,
+    REMOVE.by("POST", "pvtxRemoveByPost"),
+    REMOVE.by("DELETE", "pvtxRemoveByDelete"),
+    entry("GET", "pvtx/show", "pvtxShow", "The state of the transaction.").answers(TRANSACTION).is(|_| Ok(Route::Show)),
+    entry(
+        "POST",
+        "pvtx/commit",
+        "pvtxCommit",
+        "Makes a revision of the state, which is not run, and answers with its name.",
+    )
+    .query(NEW_REV)
+    .answers(&[(200, Text)])
+    .refuses(&[409, 413, 422, 507])
+    .is(|_| Ok(Route::Commit)),
+    entry("POST", "pvtx/abort", "pvtxAbort", "Ends the transaction, if there is one, as if it had never begun.")
+        .answers(DONE)
+        .refuses(&[507])
+        .is(|_| Ok(Route::Abort)),
+    entry("POST", "pvtx/run", "pvtxRun", "Has a revision run.")
+        .query(REV)
+        .answers(DONE)
+        .refuses(&[404, 409, 422, 507])
+        .is(|_| Ok(Route::Run)),
+    entry("GET", "pvtx/status", "pvtxStatus", "What has become of a revision.")
+        .query(REV_OR_CURRENT)
+        .answers(&[(200, Json("Became"))])
+        .refuses(&[404])
+        .is(|_| Ok(Route::Became)),
+    entry("GET", "pvtx/steps", "pvtxSteps", "All revisions, as at /cgi-bin/pvr/steps.")
+        .answers(&[(200, Json("Steps"))])
+        .is(|_| Ok(Route::Steps)),
+    entry("GET", "logs", "logs", "The log of a container, or of pantavisor.")
+        .query(LOG)
+        .answers(&[(200, Text)])
+        .refuses(&[404])
+        .is(|_| Ok(Route::Logs)),
+    entry("GET", "openapi.json", "openapi", "This document.")
+        .answers(&[(200, Json("OpenApi"))])
+        .is(|_| Ok(Route::OpenApi)),
 ];
