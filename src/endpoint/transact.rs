@@ -5,6 +5,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::Endpoint;
 use super::body::BodyReader;
@@ -26,6 +28,9 @@ use crate::state::{JsonLimits, Revision};
 
 /// Pieces of a package that wait for being read.
 const AHEAD: usize = 2;
+
+/// How long a package waits for others to be done.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What may stand behind the end of a package and is passed over before the answer, in bytes.
 const BEHIND: usize = 1 << 20;
@@ -74,7 +79,9 @@ impl Endpoint {
     pub(super) async fn add(&self, body: &mut BodyReader) -> Result<Reply, ApiError> {
         let busy = "too many packages are being added";
         let busy = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", busy).retry_after(5).close();
-        let share = Arc::clone(self.adding()).try_acquire_owned().map_err(|_| busy())?;
+        // Of those before, one may have left and not be missed yet.
+        let share = timeout(PATIENCE, Arc::clone(self.adding()).acquire_owned()).await.map_err(|_| busy())?;
+        let share = share.map_err(ApiError::internal)?;
         let limits = self.json_limits();
         self.blocking(move |device| device.check_add(&limits)).await.map_err(ApiError::close)?;
         let size = body.declared();
