@@ -6,7 +6,8 @@
 //! | *storage* (`stored`) | else | revisions are laid out in the storage directory; who runs them is somebody else, or nobody |
 //!
 //! Reading, taking objects in, installing a revision: the endpoint asks for these and doesn't know how they are done. What
-//! has to hold before a revision is installed is in one place for both, [`Device::post`].
+//! has to hold before a revision is installed is in one place for both, [`Device::post`]. Transactions end there, too
+//! (`transact`); logs are files either way (`logs`), and what has to be kept has its place in `places`.
 //!
 //! Everything here blocks.
 

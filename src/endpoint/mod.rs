@@ -11,6 +11,16 @@
 //! | `GET`, `HEAD`, `PUT objects/<sha>/blob` | their bytes: `download`, `upload` |
 //! | `GET status` | `status` |
 //!
+//! Beside it, below `/cgi-bin` (`sdk.md`):
+//!
+//! | request | answer |
+//! |---|---|
+//! | `pvtx/…` | transactions: `transact` |
+//! | `GET logs` | `logs` |
+//! | `GET openapi.json` | all of this, described: `openapi` |
+//!
+//! What there is stands in `routes`, which both the router and the description are made of.
+//!
 //! A request comes from a socket (`server`, `connection`) or from anything else that can make a
 //! [`hyper::Request`] and an [`Arrival`] of it, as a web server does that runs this program (`cgi`): [`Endpoint::handle`] knows neither sockets nor processes. It passes
 //! the `guard`, becomes a [`route::Route`], and is answered from the [`Device`], whose functions all run on the

@@ -61,13 +61,16 @@ do_install:append:class-target() {
         ${D}${systemd_system_unitdir}/pvr-agent.service
 
     # A web server adds arguments of its own: they come after the word cgi.
-    printf '#!%s/pvr-agent cgi\n' ${bindir} > ${D}${PVR_AGENT_CGI_DIR}/pvr
-    chmod 0755 ${D}${PVR_AGENT_CGI_DIR}/pvr
+    # What it has to answer, its name says.
+    for name in pvr pvtx logs openapi.json; do
+        printf '#!%s/pvr-agent cgi\n' ${bindir} > ${D}${PVR_AGENT_CGI_DIR}/$name
+        chmod 0755 ${D}${PVR_AGENT_CGI_DIR}/$name
+    done
 }
 
 PACKAGE_BEFORE_PN = "${PN}-cgi"
 SUMMARY:${PN}-cgi = "${SUMMARY}: the CGI for a web server"
-FILES:${PN}-cgi = "${PVR_AGENT_CGI_DIR}/pvr"
+FILES:${PN}-cgi = "${PVR_AGENT_CGI_DIR}/pvr ${PVR_AGENT_CGI_DIR}/pvtx ${PVR_AGENT_CGI_DIR}/logs ${PVR_AGENT_CGI_DIR}/openapi.json"
 RDEPENDS:${PN}-cgi = "${PN}"
 
 CONFFILES:${PN} = "${sysconfdir}/default/pvr-agent"
