@@ -127,7 +127,7 @@ say "names"
 # A name is offered as an alternative exactly when the binary answers to it.
 recipe=$(echo yocto/meta-pvr-agent/recipes-core/pvr-agent/pvr-agent_*.bb)
 offered=" $(sed -n 's/^ALTERNATIVE:${PN}:class-target = "\(.*\)"/\1/p' "$recipe") "
-for name in pvr pvtx pvcontrol; do
+for name in pvr pvtx pvcontrol pvcurl; do
     answers=yes
     case $("$built" "$name" 2>&1 </dev/null || true) in
     *"unrecognized subcommand"*) answers=no ;;

@@ -77,7 +77,7 @@ CONFFILES:${PN} = "${sysconfdir}/default/pvr-agent"
 
 # The names that the binary answers to. Go's pvr comes first where both are installed: it has commands that are missing
 # here.
-ALTERNATIVE:${PN}:class-target = "pvr pvtx pvcontrol"
+ALTERNATIVE:${PN}:class-target = "pvr pvtx pvcontrol pvcurl"
 ALTERNATIVE_LINK_NAME[pvr] = "${bindir}/pvr"
 ALTERNATIVE_TARGET[pvr] = "${bindir}/pvr-agent"
 ALTERNATIVE_PRIORITY[pvr] = "50"
@@ -87,6 +87,9 @@ ALTERNATIVE_PRIORITY[pvtx] = "50"
 ALTERNATIVE_LINK_NAME[pvcontrol] = "${bindir}/pvcontrol"
 ALTERNATIVE_TARGET[pvcontrol] = "${bindir}/pvr-agent"
 ALTERNATIVE_PRIORITY[pvcontrol] = "50"
+ALTERNATIVE_LINK_NAME[pvcurl] = "${bindir}/pvcurl"
+ALTERNATIVE_TARGET[pvcurl] = "${bindir}/pvr-agent"
+ALTERNATIVE_PRIORITY[pvcurl] = "50"
 
 BBCLASSEXTEND = "native nativesdk"
 
