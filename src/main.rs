@@ -10,6 +10,7 @@ fn main() -> ExitCode {
         Some("pvr") => pvr_agent::cli::pvr::run(env::args_os().skip(1)),
         Some("pvtx") => pvr_agent::cli::pvtx::run(env::args_os().skip(1)),
         Some("pvcontrol") => pvr_agent::cli::pvcontrol::run(env::args_os().skip(1)),
+        Some("pvcurl") => pvr_agent::cli::pvcurl::run(env::args_os().skip(1)),
         _ => pvr_agent::cli::run(env::args_os()),
     }
 }

@@ -102,7 +102,10 @@ for release in $series; do
             cat >>"$work/wanted" <<-EOF
 				-rw-r--r-- etc/default/pvr-agent
 				-rwxr-xr-x etc/init.d/pvr-agent
+				-rwxr-xr-x srv/www/cgi-bin/logs
+				-rwxr-xr-x srv/www/cgi-bin/openapi.json
 				-rwxr-xr-x srv/www/cgi-bin/pvr
+				-rwxr-xr-x srv/www/cgi-bin/pvtx
 				-rw-r--r-- usr/lib/systemd/system/pvr-agent.service
 			EOF
         fi
@@ -115,14 +118,16 @@ for release in $series; do
     done
 done
 image=$(value "$first/run/where-target" D)
-[ "$(cat "$image/srv/www/cgi-bin/pvr")" = '#!/usr/bin/pvr-agent cgi' ] || fail "the CGI is not that one line"
-ok "the CGI is one line"
+for name in pvr pvtx logs openapi.json; do
+    [ "$(cat "$image/srv/www/cgi-bin/$name")" = '#!/usr/bin/pvr-agent cgi' ] || fail "the CGI $name is not that one line"
+done
+ok "each CGI is one line"
 
 say "names"
 # A name is offered as an alternative exactly when the binary answers to it.
 recipe=$(echo yocto/meta-pvr-agent/recipes-core/pvr-agent/pvr-agent_*.bb)
 offered=" $(sed -n 's/^ALTERNATIVE:${PN}:class-target = "\(.*\)"/\1/p' "$recipe") "
-for name in pvr pvtx pvcontrol; do
+for name in pvr pvtx pvcontrol pvcurl; do
     answers=yes
     case $("$built" "$name" 2>&1 </dev/null || true) in
     *"unrecognized subcommand"*) answers=no ;;

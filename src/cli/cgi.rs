@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -47,5 +48,7 @@ fn endpoint(log: Log) -> Result<Endpoint> {
     // Nobody gives it flags: the configuration of the device says what is demanded of states.
     let (demands, _) = SecureBoot::default().demands(None)?;
     let device = place::device(None, None, json)?.demanding(demands);
-    Ok(Endpoint::new(device, Limits::default().with_json(&json), hosts, log, Vec::new()))
+    // A server that waits for more of a log may not see that its client has gone.
+    let limits = Limits { follow_time: Some(Duration::from_secs(60 * 60)), ..Limits::default() };
+    Ok(Endpoint::new(device, limits.with_json(&json), hosts, log, Vec::new()))
 }

@@ -13,6 +13,7 @@ mod look;
 mod man;
 mod place;
 pub mod pvcontrol;
+pub mod pvcurl;
 pub mod pvr;
 pub mod pvtx;
 mod secureboot;
@@ -59,6 +60,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// The pvcurl command line: requests to Pantavisor's control socket
+    #[command(disable_help_flag = true)]
+    Pvcurl {
+        /// What pvcurl is given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// The pvr command line: repositories, deploys, posts
     #[command(disable_help_flag = true)]
     Pvr {
@@ -81,6 +89,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "man")]
         Ok(Cli { command: Command::Man(args) }) => man::run(&args),
         Ok(Cli { command: Command::Pvcontrol { args } }) => return pvcontrol::run(args.into_iter()),
+        Ok(Cli { command: Command::Pvcurl { args } }) => return pvcurl::run(args.into_iter()),
         Ok(Cli { command: Command::Pvr { args } }) => return pvr::run(args.into_iter()),
         Ok(Cli { command: Command::Pvtx { args } }) => return pvtx::run(args.into_iter()),
         Err(error) => {

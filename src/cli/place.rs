@@ -5,8 +5,10 @@
 //! | `PVR_AGENT_SOCKET` | | the control socket; without, and if no storage is named, the first that is found |
 //! | `PVR_AGENT_ON_POST` | | what becomes of a revision: `run`, `run-commit`, `install` |
 //! | `PVR_AGENT_GC` | | `1`: Pantavisor may be told to collect where there is no room |
-//! | `PVR_AGENT_STATE_DIR` | | locks of those who talk to one control socket; without, `/run/pvr-agent` |
 //! | `PVR_AGENT_STORAGE` | `storage` | the storage; without, `/storage`, else `./pvroot` |
+//! | `PVR_AGENT_STATE_DIR` | | the folder for what has to be kept; without, `.pvr-agent` in the storage, else `/var/lib/pvr-agent`, and locks of uploads to a control socket in `/run/pvr-agent` |
+//! | `PVR_AGENT_LOG_DIR` | `dir`, of `log` | the logs; without, `logs` in the storage, else `/pantavisor/logs` |
+//! | `PVTXDIR` | | the transaction; without, `pvtx` in the folder for what has to be kept |
 //! | `PVR_AGENT_PUBLIC_URL` | | the URL under which clients see this device |
 //! | `PVR_AGENT_HOST` | | more names that it may be called by, with blanks or commas between them |
 //!
@@ -16,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::device::{Device, OnPost, Runner, Socketed};
+use crate::device::{Device, OnPost, Places, Runner, Socketed};
 use crate::endpoint::Hosts;
 use crate::endpoint::config::{ETC_FILE, Listen};
 use crate::endpoint::public::PublicUrl;
@@ -34,6 +36,19 @@ pub(super) fn named_storage(flag: Option<&Path>, config: Option<&Path>) -> Resul
     }
     // Whoever names a configuration that is not there hears of it elsewhere.
     Ok(Listen::from_file(config.unwrap_or(Path::new(ETC_FILE)))?.and_then(|listen| listen.storage))
+}
+
+/// Folders of the device that somebody has named.
+pub(super) fn places(state: Option<&Path>, logs: Option<&Path>, config: Option<&Path>) -> Result<Places> {
+    let named = |flag: Option<&Path>, variable: &str| {
+        let env = || std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+        flag.map(Path::to_owned).or_else(env)
+    };
+    let logs = match named(logs, "PVR_AGENT_LOG_DIR") {
+        Some(logs) => Some(logs),
+        None => Listen::from_file(config.unwrap_or(Path::new(ETC_FILE)))?.and_then(|listen| listen.logs),
+    };
+    Ok(Places { state: named(state, "PVR_AGENT_STATE_DIR"), transactions: named(None, "PVTXDIR"), logs })
 }
 
 /// The control socket to work with, if it is one that is worked with.
@@ -74,7 +89,7 @@ pub(super) fn device(flag: Option<&Path>, storage: Option<&Path>, json: JsonLimi
             Device::unswept(storage.with_json_limits(json), Runner::detect())?
         }
     };
-    Ok(device.on_post(on_post(None)?))
+    Ok(device.on_post(on_post(None)?).with_places(places(None, None, None)?))
 }
 
 /// What becomes of a revision.

@@ -37,10 +37,14 @@ pub struct Args {
     /// revisions but the running one and the last that ran well [env: PVR_AGENT_GC=1]
     #[arg(long)]
     gc: bool,
-    /// With a control socket: where processes that talk to it keep each other's uploads apart [env: PVR_AGENT_STATE_DIR]
-    /// [default: /run/pvr-agent]
+    /// Keep in this folder what has to be kept; without, in .pvr-agent of a storage that can be written, else in
+    /// /var/lib/pvr-agent, and locks in /run/pvr-agent [env: PVR_AGENT_STATE_DIR]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// The logs of Pantavisor and its containers; without, those in the storage, else /pantavisor/logs
+    /// [env: PVR_AGENT_LOG_DIR]
+    #[arg(long, value_name = "DIR")]
+    log_dir: Option<PathBuf>,
     /// The address to listen on; 0.0.0.0 or :: for all [env: PVR_AGENT_LISTEN] [default: 127.0.0.1]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
@@ -87,6 +91,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let open = |storage: Storage| Device::open(storage.with_json_limits(json), runner);
     let named = place::named_storage(args.storage.as_deref(), args.config.as_deref())?;
     let on_post = place::on_post(args.on_post.as_deref())?;
+    let places = place::places(args.state_dir.as_deref(), args.log_dir.as_deref(), args.config.as_deref())?;
     let socket = place::socket(args.socket.as_deref(), named.is_some());
     let there = match &socket {
         Some(socket) => Some(place::behind(socket, named.as_deref(), json, args.gc, args.state_dir.as_deref())?),
@@ -112,7 +117,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Some(device) => device,
         None => open(make_storage()?)?,
     };
-    let device = device.on_post(on_post).demanding(demands);
+    let device = device.on_post(on_post).demanding(demands).with_places(places);
     let (root, storage) = (device.place(), device.storage().filter(|_| socket.is_some()).map(Path::to_owned));
     let runner = if socket.is_some() { Runner::Pantavisor } else { runner };
     let secured = tls.as_ref().map(|tls| Secured {

@@ -1,9 +1,10 @@
 //! What a device can answer besides yes.
 
 use crate::pvctrl::ControlError;
+use crate::pvtx::PvtxError;
 use crate::sig::device::Verdict;
-use crate::state::{Finding, ObjectId, Revision, StatePath};
-use crate::store::StoreError;
+use crate::state::{Finding, ObjectId, Revision, StateError, StatePath};
+use crate::store::{ArchiveError, StoreError};
 use crate::trails::{InstallError, TrailsError};
 
 /// A device did not do something; what was there before is unchanged. One batch may have to tell several
@@ -84,6 +85,30 @@ pub enum DeviceError {
     /// More bytes came than were announced.
     #[error("{0}")]
     TooLong(String),
+    /// There is no such log. The text says whose, of which revision.
+    #[error("there is no log {0}")]
+    NoLog(String),
+    /// No transaction has begun.
+    #[error("no transaction is active")]
+    NoTransaction,
+    /// One has begun already.
+    #[error("a transaction is active already")]
+    TransactionActive,
+    /// One has begun on the device whose objects go somewhere else.
+    #[error("the transaction that is active was begun on the device, for another place")]
+    TransactionElsewhere,
+    /// A package cannot be laid over a state. The text says why.
+    #[error("{0}")]
+    BadPackage(String),
+    /// No part is named.
+    #[error("no part is named")]
+    NoPart,
+    /// A name that a revision cannot have here.
+    #[error("{} is not the name of a local revision", crate::state::escape(.0))]
+    BadRevision(String),
+    /// A state that no revision can have.
+    #[error("{0}")]
+    BadState(String, Vec<Finding>),
     /// The device failed, for a reason that is nothing to a client.
     #[error("{0}")]
     Failed(String),
@@ -130,6 +155,45 @@ impl From<ControlError> for DeviceError {
             E::Busy { .. } => Self::Busy(error.to_string()),
             E::BadState(_) => Self::Refused(error.to_string()),
             _ => Self::Daemon(error.to_string()),
+        }
+    }
+}
+
+impl From<StateError> for DeviceError {
+    fn from(error: StateError) -> Self {
+        let text = error.to_string();
+        Self::BadState(text, if let StateError::Findings(findings) = error { findings } else { Vec::new() })
+    }
+}
+
+impl From<PvtxError> for DeviceError {
+    fn from(error: PvtxError) -> Self {
+        use PvtxError as E;
+        match error {
+            E::NotActive { .. } => Self::NoTransaction,
+            E::Active | E::ActiveQueue => Self::TransactionActive,
+            E::Local | E::Remote => Self::TransactionElsewhere,
+            E::NoPart => Self::NoPart,
+            E::Exists(rev) => Self::Exists(rev),
+            E::Control(error) => error.into(),
+            E::Store(error) => error.into(),
+            E::Install(error) => error.into(),
+            E::NotTaken(error) => match error.downcast::<Self>() {
+                Ok(error) => *error,
+                Err(error) => Self::failed(error),
+            },
+            E::TooLarge { .. } => Self::TooLong(error.to_string()),
+            E::Package(ref why) if matches!(**why, ArchiveError::StateSize { .. } | ArchiveError::Bomb { .. }) => {
+                Self::TooLong(error.to_string())
+            }
+            E::Package(_)
+            | E::Unknown(_)
+            | E::ObjectName(_)
+            | E::Object { .. }
+            | E::State { .. }
+            | E::Signature { .. }
+            | E::Canonical(_) => Self::BadPackage(error.to_string()),
+            error => Self::failed(error),
         }
     }
 }

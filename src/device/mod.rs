@@ -6,16 +6,20 @@
 //! | *storage* (`stored`) | else | revisions are laid out in the storage directory; who runs them is somebody else, or nobody |
 //!
 //! Reading, taking objects in, installing a revision: the endpoint asks for these and doesn't know how they are done. What
-//! has to hold before a revision is installed is in one place for both, [`Device::post`].
+//! has to hold before a revision is installed is in one place for both, [`Device::post`]. Transactions end there, too
+//! (`transact`); logs are files either way (`logs`), and what has to be kept has its place in `places`.
 //!
 //! Everything here blocks.
 
 mod error;
+mod logs;
+mod places;
 mod post;
 mod rollback;
 mod room;
 mod socket;
 mod stored;
+mod transact;
 mod turns;
 mod updating;
 mod upload;
@@ -25,6 +29,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub use error::DeviceError;
+pub use logs::{Follow, LogReader, Part, Source};
+pub use places::Places;
 pub use post::{OnPost, Post, Posted};
 pub use rollback::Rollback;
 pub use socket::Socketed;
@@ -60,6 +66,7 @@ pub struct Device {
     back: Back,
     on_post: OnPost,
     demands: Demands,
+    places: Places,
 }
 
 #[derive(Debug)]
@@ -142,12 +149,18 @@ impl Device {
             back: Back::Stored(Stored::new(storage, runner)?),
             on_post: OnPost::default(),
             demands: Demands::default(),
+            places: Places::default(),
         })
     }
 
     /// A device by its control socket.
     pub fn behind(socket: Socketed) -> Self {
-        Self { back: Back::Socket(Box::new(socket)), on_post: OnPost::default(), demands: Demands::default() }
+        Self {
+            back: Back::Socket(Box::new(socket)),
+            on_post: OnPost::default(),
+            demands: Demands::default(),
+            places: Places::default(),
+        }
     }
 
     /// What becomes of a revision, unless its post says so.

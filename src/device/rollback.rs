@@ -44,15 +44,25 @@ impl Device {
         if rollback.from.as_ref() == Some(&rollback.to) {
             return Ok(());
         }
+        self.switch(&rollback.to, OnPost::RunCommit)
+    }
+
+    /// Has a revision run that is there. On a storage, it becomes the current one, only without a Pantavisor.
+    pub fn run(&self, rev: &str) -> Result<(), DeviceError> {
+        let name = self.resolve(rev)?;
+        self.switch(&name, OnPost::Run)
+    }
+
+    fn switch(&self, to: &str, how: OnPost) -> Result<(), DeviceError> {
         match &self.back {
-            Back::Socket(socket) => socket.run(&rollback.to, OnPost::RunCommit),
+            Back::Socket(socket) => socket.run(to, how),
             Back::Stored(stored) if !stored.is_alone() => Err(DeviceError::NotAlone),
             Back::Stored(stored) => {
-                let rev = Revision::parse(&rollback.to).map_err(DeviceError::failed)?;
+                let rev = Revision::parse(to).map_err(DeviceError::failed)?;
                 let state = stored.state(&rev)?;
                 let text = state.to_canonical().map_err(DeviceError::failed)?;
                 // The same state under the same name: checked like any other, and made the current one.
-                // It was checked when it came, and ran.
+                // What its volumes are was checked when it came.
                 let checks = Checks { verity: Verity::Trust };
                 let on_post = Some(OnPost::Run);
                 self.post(Post { rev: Some(rev), state, text, commit_msg: None, on_post, checks })?;

@@ -321,11 +321,13 @@ impl Socketed {
             return Err(DeviceError::Updating(rev));
         }
         let step = name(rev)?;
-        match how {
-            OnPost::Install => Ok(()),
+        let given = match how {
+            OnPost::Install => return Ok(()),
             OnPost::Run => self.give(&Command::LocalRun(step)),
             OnPost::RunCommit => self.give(&Command::LocalRunCommit(step)),
-        }
+        };
+        *self.updating.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        given
     }
 
     /// Gives a command as soon as the daemon has done the one before.

@@ -1,7 +1,8 @@
 //! Where to listen: whoever comes first of flag, environment, running state, `/etc`, and the default.
 //!
 //! The file is the SDK's: `{"httpd":{"listen":"0.0.0.0","port":"12368"}}`, the port a string or a number
-//! (`sdk.md`), and besides, `"tls-cert"`, `"tls-key"` and `"storage"`, absolute paths. In a state it is the key [`STATE_KEY`].
+//! (`sdk.md`), and besides, `"tls-cert"`, `"tls-key"` and `"storage"`, absolute paths; and beside `"httpd"`, `"log":{"dir":"/…"}`.
+//! In a state it is the key [`STATE_KEY`].
 //! Address, port and the pair for TLS are looked up by themselves, so a state that names a port says nothing about the
 //! address.
 
@@ -34,6 +35,8 @@ pub struct Listen {
     pub tls: Option<TlsFiles>,
     /// The storage, if it says where. What a state says of it means nothing: the state is in it.
     pub storage: Option<PathBuf>,
+    /// The folder of the logs, if it says where. A state must not say what may be read of a device.
+    pub logs: Option<PathBuf>,
 }
 
 /// A source says something that cannot be used.
@@ -84,6 +87,7 @@ impl Listen {
             port: self.port.or(other.port),
             tls: self.tls.or(other.tls),
             storage: self.storage.or(other.storage),
+            logs: self.logs.or(other.logs),
         }
     }
 
@@ -97,6 +101,7 @@ impl Listen {
         let given = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
         Ok(Self {
             storage: None,
+            logs: None,
             address: given(address).map(|text| address_of(origin, &text)).transpose()?,
             port: given(port).map(|text| port_of(origin, &text)).transpose()?,
             tls: None,
@@ -115,14 +120,14 @@ impl Listen {
 
     /// From a configuration that has been parsed.
     pub fn from_value(origin: &str, config: &Value) -> Result<Self, ConfigError> {
-        let Some(httpd) = config.get("httpd") else { return Ok(Self::default()) };
-        let text = |key| match httpd.get(key) {
+        let httpd = config.get("httpd");
+        let text = |key| match httpd?.get(key) {
             Some(Value::String(text)) => Some(text.clone()),
             Some(Value::Number(number)) => Some(number.as_str().to_owned()),
             _ => None,
         };
         // Relative to what? To nothing that whoever writes the file would know.
-        let path = |key| match httpd.get(key) {
+        let path = |within: Option<&Value>, key| match within.and_then(|within| within.get(key)) {
             Some(Value::String(text)) if !text.is_empty() && !text.starts_with('/') => Err(ConfigError::Value {
                 origin: origin.to_owned(),
                 what: key,
@@ -132,9 +137,10 @@ impl Listen {
             Some(Value::String(text)) => Ok(Some(PathBuf::from(text))),
             _ => Ok(None),
         };
-        let storage = path("storage")?.filter(|path| !path.as_os_str().is_empty());
+        let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
+        let (storage, logs) = (given(path(httpd, "storage")?), given(path(config.get("log"), "dir")?));
         let listen = Self::from_texts(origin, text("listen").as_deref(), text("port").as_deref())?;
-        Ok(Self { storage, ..listen.with_tls(origin, path("tls-cert")?, path("tls-key")?)? })
+        Ok(Self { storage, logs, ..listen.with_tls(origin, path(httpd, "tls-cert")?, path(httpd, "tls-key")?)? })
     }
 
     /// From a file.

@@ -70,6 +70,7 @@ pub async fn serve(
     let io = TokioIo::new(TimedIo::new(transport, Arc::clone(&connection)));
     let service = {
         let (connection, endpoint) = (Arc::clone(&connection), Arc::clone(&endpoint));
+        let asked = stopping.clone();
         service_fn(move |request: Request<Incoming>| -> Answering {
             let begun = connection.begin();
             let endpoint = Arc::clone(&endpoint);
@@ -80,6 +81,7 @@ pub async fn serve(
                 two_lengths: begun.two_lengths,
                 outbox: outbox.clone(),
                 mount: None,
+                stopping: Some(asked.clone()),
             };
             Box::pin(async move {
                 let reply = match begun.over_share {

@@ -108,8 +108,15 @@ mod tests {
                 ["", "/json", "/status", "/steps", "/steps/0/json", "/steps/0/progress", "/objects", &object, &blob]
             {
                 let request = Request::get(format!("http://localhost/cgi-bin/pvr{path}")).header("Host", "localhost");
-                let arrival =
-                    Arrival { scheme: "http", local: None, peer: None, two_lengths: false, outbox: None, mount: None };
+                let arrival = Arrival {
+                    scheme: "http",
+                    local: None,
+                    peer: None,
+                    two_lengths: false,
+                    outbox: None,
+                    mount: None,
+                    stopping: None,
+                };
                 let answer = async {
                     let reply = endpoint.handle(request.body(Empty::<Bytes>::new()).unwrap(), arrival).await;
                     (reply.status().as_u16(), reply.into_body().collect().await.unwrap().to_bytes().len())

@@ -84,8 +84,10 @@ impl ApiError {
     }
 
     /// `Allow` of a 405.
-    pub fn allow(mut self, methods: &'static str) -> Self {
-        self.headers.push((ALLOW, HeaderValue::from_static(methods)));
+    pub fn allow(mut self, methods: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(methods) {
+            self.headers.push((ALLOW, value));
+        }
         self
     }
 
@@ -160,7 +162,7 @@ impl From<RouteError> for ApiError {
             RouteError::BadPath(_) => Self::new(StatusCode::BAD_REQUEST, "bad-path", message),
             RouteError::BadObjectName => Self::new(StatusCode::BAD_REQUEST, "bad-object-name", message),
             RouteError::NotAllowed(allow) => {
-                Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message).allow(allow)
+                Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message).allow(&allow)
             }
             RouteError::UnknownMethod => Self::new(StatusCode::NOT_IMPLEMENTED, "unknown-method", message),
         }
@@ -290,6 +292,25 @@ impl From<DeviceError> for ApiError {
             E::WrongHash(text) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong-sha256", text),
             E::WrongSize(text) => Self::new(StatusCode::BAD_REQUEST, "wrong-length", text),
             E::TooLong(text) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", text),
+            E::NoLog(_) => Self::new(StatusCode::NOT_FOUND, "no-such-log", error.to_string()),
+            // Worded as today's program does.
+            E::NoTransaction => Self::new(StatusCode::BAD_REQUEST, "no-transaction", "No active transaction.")
+                .hint("begin one: POST /cgi-bin/pvtx/begin")
+                .detail("transaction", Value::Null),
+            E::TransactionActive => Self::new(StatusCode::CONFLICT, "transaction-active", error.to_string())
+                .hint("end it: POST /cgi-bin/pvtx/commit or abort"),
+            E::TransactionElsewhere => Self::new(StatusCode::CONFLICT, "transaction-elsewhere", error.to_string())
+                .hint("end it with pvtx on the device, or POST /cgi-bin/pvtx/abort"),
+            E::BadPackage(text) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-package", text).hint("the transaction is as it was")
+            }
+            E::NoPart => Self::new(StatusCode::BAD_REQUEST, "no-part", "no part is named").hint("remove?part=<part>"),
+            E::BadRevision(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-rev", error.to_string())
+                .hint("locals/<name>, with 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit"),
+            E::BadState(text, findings) if findings.is_empty() => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-state", text).hint("nothing was changed")
+            }
+            E::BadState(_, findings) => StateError::Findings(findings).into(),
             E::Failed(cause) => Self::internal(cause),
         }
     }

@@ -25,6 +25,7 @@ use hyper::{Method, StatusCode, Version};
 use super::error::ApiError;
 use super::outbox::Outbox;
 use super::public::PublicUrl;
+use super::stop::Stopping;
 use crate::state::escape;
 
 /// How a request reached us. A CGI fills it from its environment, the server from the socket.
@@ -42,6 +43,8 @@ pub struct Arrival {
     pub outbox: Option<Arc<Outbox>>,
     /// Where we are, if it is a web server that runs us and knows us by another path.
     pub mount: Option<String>,
+    /// Ends what would go on for ever, if the server can be asked to stop.
+    pub stopping: Option<Stopping>,
 }
 
 /// The names under which this device may be addressed.
@@ -143,6 +146,11 @@ impl Base {
         format!("{}{}/{below}", self.shown, self.mount)
     }
 
+    /// What the paths of all URLs stand behind.
+    pub fn origin(&self) -> &str {
+        &self.shown
+    }
+
     /// What `WWW-Authenticate` says (`hub.md` C1).
     pub fn challenge(&self) -> String {
         format!("JWT realm=\"pantahub services\", ph-aeps=\"{}\"", self.url("auth"))
@@ -228,6 +236,7 @@ mod tests {
             two_lengths: false,
             outbox: None,
             mount: None,
+            stopping: None,
         }
     }
 

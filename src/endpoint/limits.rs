@@ -41,6 +41,12 @@ pub struct Limits {
     pub held_bytes: usize,
     /// Bytes of one object. Space is checked anyway; this is for whoever wants a lower bar.
     pub object_bytes: u64,
+    /// Packages that are added to a transaction at one time; 503 above. Each keeps a thread for as long as its client takes.
+    pub packages: usize,
+    /// Logs that are followed at one time, over all processes that serve one device; 503 above.
+    pub followers: usize,
+    /// How long a log is followed at most. A program that a web server runs may not learn that its client has gone.
+    pub follow_time: Option<Duration>,
     /// After a refusal, how long a client may go on sending what it had begun to send. Closing at once would
     /// reset the connection, and a client that is still writing never sees why.
     pub linger_time: Duration,
@@ -70,6 +76,9 @@ impl Default for Limits {
             json_depth: 512,
             held_bytes: 16 * 1024 * 1024,
             object_bytes: u64::MAX,
+            packages: 2,
+            followers: 8,
+            follow_time: None,
             linger_time: Duration::from_secs(2),
             linger_bytes: 8 * 1024 * 1024,
             shutdown_time: Duration::from_secs(10),

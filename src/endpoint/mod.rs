@@ -11,6 +11,16 @@
 //! | `GET`, `HEAD`, `PUT objects/<sha>/blob` | their bytes: `download`, `upload` |
 //! | `GET status` | `status` |
 //!
+//! Beside it, below `/cgi-bin` (`sdk.md`):
+//!
+//! | request | answer |
+//! |---|---|
+//! | `pvtx/…` | transactions: `transact` |
+//! | `GET logs` | `logs` |
+//! | `GET openapi.json` | all of this, described: `openapi` |
+//!
+//! What there is stands in `routes`, which both the router and the description are made of.
+//!
 //! A request comes from a socket (`server`, `connection`) or from anything else that can make a
 //! [`hyper::Request`] and an [`Arrival`] of it, as a web server does that runs this program (`cgi`): [`Endpoint::handle`] knows neither sockets nor processes. It passes
 //! the `guard`, becomes a [`route::Route`], and is answered from the [`Device`], whose functions all run on the
@@ -28,21 +38,26 @@ pub mod guard;
 pub mod limits;
 pub mod log;
 mod log_queue;
+mod logs;
 mod objects;
+mod openapi;
 mod outbox;
 pub mod public;
 mod publish;
 mod pulled;
+mod query;
 mod refusal;
 mod remote;
 pub mod reply;
 pub mod route;
+mod routes;
 pub mod server;
 mod status;
 mod steps;
 pub mod stop;
 mod timed_io;
 pub mod tls;
+mod transact;
 mod transport;
 mod upload;
 mod wire;
@@ -87,6 +102,8 @@ pub struct Endpoint {
     publisher: Arc<Publisher>,
     held: Arc<Semaphore>,
     posting: Arc<Semaphore>,
+    /// Whoever adds a package: its client may be slow.
+    adding: Arc<Semaphore>,
     /// Whoever reads a state, one at a time: as a tree it takes many times the memory of its text.
     reading: Arc<Semaphore>,
     /// Different for every start, so that ids of two runs in one log don't meet.
@@ -106,6 +123,7 @@ impl Endpoint {
             disk,
             held: Arc::new(Semaphore::new(limits.held_bytes.min(Semaphore::MAX_PERMITS))),
             posting: Arc::new(Semaphore::new(1)),
+            adding: Arc::new(Semaphore::new(limits.packages)),
             reading: Arc::new(Semaphore::new(1)),
             run: mixed as u32,
             requests: AtomicU32::new(0),
@@ -178,6 +196,16 @@ impl Endpoint {
             Route::Step(rev) => self.step(rev).await,
             Route::Progress(rev) => self.progress(rev).await,
             Route::Status => self.status().await,
+            Route::Begin => self.begin(head).await,
+            Route::Add => self.add(body).await,
+            Route::Remove => self.remove(head).await,
+            Route::Show => self.show().await,
+            Route::Commit => self.commit(head).await,
+            Route::Abort => self.abort().await,
+            Route::Run => self.run_step(head).await,
+            Route::Became => self.became(head).await,
+            Route::Logs => self.logs(head, arrival).await,
+            Route::OpenApi => Ok(openapi::answer(base)),
         }
     }
 
@@ -276,6 +304,10 @@ impl Endpoint {
 
     fn held(&self) -> &Arc<Semaphore> {
         &self.held
+    }
+
+    fn adding(&self) -> &Arc<Semaphore> {
+        &self.adding
     }
 
     fn posting(&self) -> Arc<Semaphore> {

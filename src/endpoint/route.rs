@@ -1,14 +1,15 @@
 //! Method and path of a request, parsed once into a type.
 //!
-//! Everything lives below `/cgi-bin/pvr`; `/cgi-bin/.pvrremote` is there too because documentation names
-//! `http://<ip>:12368/cgi-bin` as the address of a device. A path is split at `/` first and its segments are
+//! What there is stands in one table ([`ROUTES`](super::routes::ROUTES)), from which the document of the API is made as well: what is not
+//! in it is neither answered nor described. Everything lives below `/cgi-bin`. A path is split at `/` first and its segments are
 //! then percent-decoded, so an encoded slash is never a separator. A query plays no part here.
 
 use hyper::Method;
 
+use super::routes::ROUTES;
 use crate::state::id::ObjectId;
 
-/// The path below which everything is.
+/// The path below which the protocol of `pvr` is.
 pub const BASE: &str = "/cgi-bin/pvr";
 
 /// A revision as a path names it, not yet looked up: `0`, `locals/x`, `current`, or the escaped name of a
@@ -45,6 +46,26 @@ pub enum Route {
     Progress(RevText),
     /// `GET status`.
     Status,
+    /// `POST` of pvtx `begin`.
+    Begin,
+    /// `PUT` of pvtx `add`: a package.
+    Add,
+    /// `PUT` of pvtx `remove`.
+    Remove,
+    /// `GET` of pvtx `show`.
+    Show,
+    /// `POST` of pvtx `commit`.
+    Commit,
+    /// `POST` of pvtx `abort`.
+    Abort,
+    /// `POST` of pvtx `run`.
+    Run,
+    /// `GET` of pvtx `status`.
+    Became,
+    /// `GET` of logs.
+    Logs,
+    /// `GET` of openapi.json.
+    OpenApi,
 }
 
 /// Why a request line is no route.
@@ -61,23 +82,34 @@ pub enum RouteError {
     BadObjectName,
     /// 405 with `Allow`
     #[error("this method is not possible here")]
-    NotAllowed(&'static str),
+    NotAllowed(String),
     /// 501
     #[error("this method is not known")]
     UnknownMethod,
 }
 
-/// A place, whatever the method.
-enum Place {
-    Remote(Option<RevText>),
-    State(Option<RevText>),
-    Objects,
-    Object(ObjectId),
-    Blob(ObjectId),
-    Steps,
-    Step(Option<RevText>),
-    Progress(RevText),
-    Status,
+/// What stands in a path where a template has a name.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    rev: Option<String>,
+    object: Option<String>,
+}
+
+impl Found {
+    /// The revision, where the template may have one.
+    pub(super) fn rev(self) -> Option<RevText> {
+        self.rev.map(RevText)
+    }
+
+    /// The revision of a template that has one.
+    pub(super) fn one(self) -> Result<RevText, RouteError> {
+        self.rev().ok_or(RouteError::NotFound)
+    }
+
+    /// The object of a template that has one.
+    pub(super) fn object(self) -> Result<ObjectId, RouteError> {
+        ObjectId::parse(&self.object.unwrap_or_default()).map_err(|_| RouteError::BadObjectName)
+    }
 }
 
 impl Route {
@@ -87,88 +119,50 @@ impl Route {
         if !KNOWN.contains(&method.as_str()) {
             return Err(RouteError::UnknownMethod);
         }
-        let read = method == Method::GET || method == Method::HEAD;
-        let reading = |route| {
-            if read { Ok(route) } else { Err(RouteError::NotAllowed("GET, HEAD")) }
-        };
-        match Place::parse(path)? {
-            Place::Remote(rev) => reading(Self::Remote(rev)),
-            Place::State(None) if method == Method::PUT => Ok(Self::PutState),
-            Place::State(None) if !read => Err(RouteError::NotAllowed("GET, HEAD, PUT")),
-            Place::State(rev) => reading(Self::State(rev)),
-            Place::Objects if method == Method::POST => Ok(Self::Announce),
-            Place::Objects if !read => Err(RouteError::NotAllowed("GET, HEAD, POST")),
-            Place::Objects => Ok(Self::Objects),
-            Place::Object(id) => reading(Self::Object(id)),
-            Place::Blob(id) if method == Method::PUT => Ok(Self::PutBlob(id)),
-            Place::Blob(_) if !read => Err(RouteError::NotAllowed("GET, HEAD, PUT")),
-            Place::Blob(id) => Ok(Self::Blob(id)),
-            Place::Steps if method == Method::POST => Ok(Self::PostStep),
-            Place::Steps if !read => Err(RouteError::NotAllowed("GET, HEAD, POST")),
-            Place::Steps => Ok(Self::Steps),
-            Place::Step(rev) => reading(Self::Step(rev)),
-            Place::Progress(rev) => reading(Self::Progress(rev)),
-            Place::Status => reading(Self::Status),
+        // What can be asked for can be asked about.
+        let asked = if method == Method::HEAD { "GET" } else { method.as_str() };
+        let segments = segments(path)?;
+        let mut allowed = String::new();
+        for entry in ROUTES {
+            let Some(found) = found(entry.path, &segments) else { continue };
+            if entry.method == asked {
+                return (entry.route)(found);
+            }
+            let more = if entry.method == "GET" { "GET, HEAD" } else { entry.method };
+            allowed.push_str(if allowed.is_empty() { "" } else { ", " });
+            allowed.push_str(more);
         }
+        Err(if allowed.is_empty() { RouteError::NotFound } else { RouteError::NotAllowed(allowed) })
     }
 }
 
-impl Place {
-    fn parse(path: &str) -> Result<Self, RouteError> {
-        if path == "/cgi-bin/.pvrremote" {
-            return Ok(Self::Remote(None));
-        }
-        let below = path.strip_prefix(BASE).ok_or(RouteError::NotFound)?;
-        let below = match below.strip_prefix('/') {
-            Some(below) => below,
-            None if below.is_empty() => "",
-            None => return Err(RouteError::NotFound),
-        };
-        // One slash at the end is how the client writes `objects/`.
-        let below = below.strip_suffix('/').unwrap_or(below);
-        if below.is_empty() {
-            return Ok(Self::Step(None));
-        }
-        let segments = below.split('/').map(decode).collect::<Result<Vec<String>, _>>()?;
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        match segments.as_slice() {
-            [".pvrremote"] => Ok(Self::Remote(None)),
-            ["json"] => Ok(Self::State(None)),
-            ["status"] => Ok(Self::Status),
-            ["objects"] => Ok(Self::Objects),
-            ["objects", name] => object(name).map(Self::Object),
-            ["objects", name, "blob"] => object(name).map(Self::Blob),
-            ["steps"] => Ok(Self::Steps),
-            ["steps", rest @ ..] => Self::step(rest),
-            _ => Err(RouteError::NotFound),
-        }
+/// The decoded segments below `/cgi-bin`.
+fn segments(path: &str) -> Result<Vec<String>, RouteError> {
+    let below = path.strip_prefix("/cgi-bin/").ok_or(RouteError::NotFound)?;
+    // One slash at the end is how the client writes `objects/`.
+    let below = below.strip_suffix('/').unwrap_or(below);
+    if below.is_empty() {
+        return Err(RouteError::NotFound);
     }
-
-    /// `<rev>`, or `<rev>/<what>`, where `<rev>` is one segment or `locals` and one more. A local revision
-    /// may be called `json`: the segment after `locals` is always its name.
-    fn step(segments: &[&str]) -> Result<Self, RouteError> {
-        let (rev, rest) = match segments {
-            ["locals", name, rest @ ..] => (format!("locals/{name}"), rest),
-            ["locals"] | [] => return Err(RouteError::NotFound),
-            [name, rest @ ..] => ((*name).to_owned(), rest),
-        };
-        let rev = RevText(rev);
-        match rest {
-            [] => Ok(Self::Step(Some(rev))),
-            ["json"] => Ok(Self::State(Some(rev))),
-            ["progress"] => Ok(Self::Progress(rev)),
-            [".pvrremote"] => Ok(Self::Remote(Some(rev))),
-            // What an object is does not depend on the revision that one looks from.
-            ["objects"] => Ok(Self::Objects),
-            ["objects", name] => object(name).map(Self::Object),
-            ["objects", name, "blob"] => object(name).map(Self::Blob),
-            _ => Err(RouteError::NotFound),
-        }
-    }
+    below.split('/').map(decode).collect()
 }
 
-fn object(name: &str) -> Result<ObjectId, RouteError> {
-    ObjectId::parse(name).map_err(|_| RouteError::BadObjectName)
+/// What a template's names stand for, if the path is one of it. `{rev}` is one segment, or `locals` and one more. A local revision
+/// may be called `json`: the segment behind `locals` is always its name.
+fn found(template: &str, segments: &[String]) -> Option<Found> {
+    let mut found = Found::default();
+    let mut rest = segments.iter();
+    for part in template.split('/') {
+        let segment = rest.next()?;
+        match part {
+            "{rev}" if segment == "locals" => found.rev = Some(format!("locals/{}", rest.next()?)),
+            "{rev}" => found.rev = Some(segment.clone()),
+            "{sha256}" => found.object = Some(segment.clone()),
+            part if part == segment => {}
+            _ => return None,
+        }
+    }
+    rest.next().is_none().then_some(found)
 }
 
 /// Percent-decodes one segment, which then is no path trick: not empty, not `.` or `..`, no slash, no NUL.
@@ -281,11 +275,11 @@ mod tests {
             ("GET", &upper, BadObjectName),
             ("GET", &long, BadObjectName),
             ("PUT", "/cgi-bin/pvr/objects/x/blob", BadObjectName),
-            ("DELETE", &blob, NotAllowed("GET, HEAD, PUT")),
-            ("POST", "/cgi-bin/pvr/json", NotAllowed("GET, HEAD, PUT")),
-            ("PUT", "/cgi-bin/pvr/steps/0/json", NotAllowed("GET, HEAD")),
-            ("PATCH", "/cgi-bin/pvr/steps", NotAllowed("GET, HEAD, POST")),
-            ("OPTIONS", "/cgi-bin/pvr/status", NotAllowed("GET, HEAD")),
+            ("DELETE", &blob, NotAllowed("GET, HEAD, PUT".into())),
+            ("POST", "/cgi-bin/pvr/json", NotAllowed("GET, HEAD, PUT".into())),
+            ("PUT", "/cgi-bin/pvr/steps/0/json", NotAllowed("GET, HEAD".into())),
+            ("PATCH", "/cgi-bin/pvr/steps", NotAllowed("GET, HEAD, POST".into())),
+            ("OPTIONS", "/cgi-bin/pvr/status", NotAllowed("GET, HEAD".into())),
             ("BREW", "/cgi-bin/pvr/status", UnknownMethod),
             ("get", "/cgi-bin/pvr/status", UnknownMethod),
         ];

@@ -19,7 +19,7 @@ impl Transaction {
         let text = self.current()?.text(&self.limits)?;
         let revision = match named {
             Some(revision) => revision,
-            None => generated(&text)?,
+            None => revision_for(&text)?,
         };
         let control = self.control()?;
         // The daemon replaces what has the name, and throws it away where it refuses the state.
@@ -34,6 +34,18 @@ impl Transaction {
     }
 }
 
+impl Transaction {
+    /// Ends it with somebody who makes a revision of the state, wherever its objects went. Nobody else changes it meanwhile; what
+    /// fails leaves it as it was.
+    pub fn end<T, E: From<PvtxError>>(&self, install: impl FnOnce(&str) -> Result<T, E>) -> Result<T, E> {
+        let (held, status) = self.hold_active(Asked::End)?;
+        let text = self.current()?.text(&self.limits)?;
+        let installed = install(&text)?;
+        held.set_status(&Status { phase: Phase::Committed, target: status.target, queue: None })?;
+        Ok(installed)
+    }
+}
+
 fn revision(name: &str) -> Result<Revision, PvtxError> {
     if !name.starts_with("locals/") {
         return Err(PvtxError::NotLocal(name.chars().take(80).collect()));
@@ -41,7 +53,8 @@ fn revision(name: &str) -> Result<Revision, PvtxError> {
     Ok(Revision::parse(name)?)
 }
 
-fn generated(text: &str) -> Result<Revision, PvtxError> {
+/// The name of a revision with this state that nobody has named: `locals/pvtx-<unix time>-<8 hex of its sha256>-<0..999>`.
+pub fn revision_for(text: &str) -> Result<Revision, PvtxError> {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let sha = hash(text.as_bytes()).map_err(crate::store::ArchiveError::from)?.to_string();
     let seconds = clock::seconds(clock::now());

@@ -93,6 +93,9 @@ pub enum PvtxError {
         /// What it is.
         source: Box<StoreError>,
     },
+    /// Whoever takes the objects of a package has not taken one, for a reason of its own.
+    #[error("{0}")]
+    NotTaken(Box<dyn std::error::Error + Send + Sync>),
     /// The folder of the objects is not there.
     #[error("the folder of the objects {} does not exist\ncreate it, or begin with another one", Shown(.0))]
     NoObjects(PathBuf),

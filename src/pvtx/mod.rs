@@ -28,8 +28,10 @@ pub mod status;
 mod step;
 mod transaction;
 
+pub use commit::revision_for;
 pub use deploy::Deployed;
 pub use error::{Asked, PvtxError};
+pub use objects::Taker;
 pub use place::usual_place;
 pub use queue::QueueFolders;
 pub use status::{Phase, QueueStatus, Status, Target};

@@ -36,10 +36,14 @@ pub(super) fn stage_of(store: &ObjectStore) -> Stage {
     if is_of_storage(store.objects()) { Stage::Yes } else { Stage::No }
 }
 
+/// Takes an object: its name, its size and its bytes.
+pub type Taker<'a> = dyn FnMut(ObjectId, u64, &mut dyn Read) -> Result<(), PvtxError> + 'a;
+
 /// Takes objects, one after the other.
 pub(super) enum Objects<'a> {
     Local(Local<'a>),
     Remote(&'a Control),
+    Through(&'a mut Taker<'a>),
     /// There is no place for them; the first that comes fails with this.
     Nowhere(Option<PvtxError>),
 }
@@ -69,6 +73,7 @@ impl<'a> Objects<'a> {
                 ControlError::Source(source) => ArchiveError::from(source).into(),
                 error => error.into(),
             }),
+            Self::Through(take) => take(id, size, from),
             Self::Nowhere(why) => why.take().map_or(Ok(()), Err),
         }
     }
@@ -77,7 +82,7 @@ impl<'a> Objects<'a> {
     pub(super) fn check(&mut self) -> Result<(), PvtxError> {
         match self {
             Self::Local(local) => local.wrong.pop_first().map_or(Ok(()), |(_, error)| Err(error)),
-            Self::Remote(_) | Self::Nowhere(_) => Ok(()),
+            Self::Remote(_) | Self::Through(_) | Self::Nowhere(_) => Ok(()),
         }
     }
 
@@ -88,7 +93,7 @@ impl<'a> Objects<'a> {
                 local.parked.publish(local.stage)?;
                 Ok(())
             }
-            Self::Remote(_) | Self::Nowhere(_) => Ok(()),
+            Self::Remote(_) | Self::Through(_) | Self::Nowhere(_) => Ok(()),
         }
     }
 }

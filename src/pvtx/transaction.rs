@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::document::Document;
 use super::error::{Asked, Context, PvtxError};
 use super::merge;
-use super::objects::{Objects, open_store};
+use super::objects::{Objects, Taker, open_store};
 use super::package::receive;
 use super::place::{self, Held};
 use super::status::{Phase, Status, Target};
@@ -25,6 +25,8 @@ pub enum Base {
     Empty,
     /// A file of JSON, or a folder with `json` or `.pvr/json`.
     Path(PathBuf),
+    /// The running state, by somebody who knows it without a control socket.
+    State(Vec<u8>),
 }
 
 impl Base {
@@ -151,6 +153,7 @@ impl Transaction {
                 let text = self.control()?.step(&StepName::current(), self.limits.bytes)?;
                 Document::parse(&text, &self.limits, "what Pantavisor says is running")
             }
+            Base::State(text) => Document::parse(text, &self.limits, "what is running"),
             Base::Path(path) => {
                 let file = base_file(path)?;
                 let text = place::read_file(&file, self.limits.bytes)?;
@@ -181,6 +184,16 @@ impl Transaction {
                 }
             }
         }
+    }
+
+    /// The same for a remote transaction, whose objects go where somebody else takes them.
+    pub fn add_through(
+        &self,
+        from: &mut dyn Read,
+        size: Option<u64>,
+        to: &mut Taker<'_>,
+    ) -> Result<Changed, PvtxError> {
+        self.add_into(Objects::Through(to), from, size, &Target::Remote)
     }
 
     fn add_into(

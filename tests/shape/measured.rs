@@ -88,6 +88,37 @@ const MEASURES: &[Measure] = &[
         let host = device.server.host();
         http::get(&format!("http://{host}/cgi-bin/.pvrremote")).status.to_string()
     }),
+    ("a log that is followed", |device| {
+        let log = device.root.path().join("logs/0/pantavisor/pantavisor.log");
+        std::fs::create_dir_all(log.parent().expect("a folder")).expect("make the folder of a log");
+        std::fs::write(&log, "first\n").expect("write a log");
+        let mut conn = Conn::open(&device.server.host()).expect("connect");
+        conn.send("GET", "/cgi-bin/logs?tail=true&follow=true", &[], b"").expect("send");
+        let mut socket = conn.socket().expect("a socket");
+        socket.set_read_timeout(Some(black_box::program::patience(Duration::from_secs(10)))).expect("set a timeout");
+        let mut until = |end: &str| {
+            let (mut text, mut piece) = (String::new(), [0; 4096]);
+            while !text.contains(end) {
+                match std::io::Read::read(&mut socket, &mut piece) {
+                    Ok(got) if got > 0 => text.push_str(&String::from_utf8_lossy(&piece[..got])),
+                    _ => return false,
+                }
+            }
+            true
+        };
+        let begun = until("first\n");
+        std::fs::write(&log, "first\nsecond\n").expect("write a log");
+        if begun && until("second\n") { "as it comes" } else { "never" }.to_owned()
+    }),
+    ("a package for a transaction, in chunks", |device| {
+        let host = device.server.host();
+        let at = |below: &str| format!("http://{host}/cgi-bin/pvtx/{below}");
+        http::ask(&at("begin"), "POST", &[("Content-Length", "0")], b"").expect("begin");
+        let body = b"2\r\n{}\r\n0\r\n\r\n";
+        let added = http::ask(&at("add"), "PUT", &[("Transfer-Encoding", "chunked")], body).expect("add");
+        http::ask(&at("abort"), "POST", &[("Content-Length", "0")], b"").expect("abort");
+        added.status.to_string()
+    }),
 ];
 
 /// The status, and whether the program was asked at all.

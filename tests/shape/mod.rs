@@ -150,7 +150,7 @@ fn programs(folder: &Path) {
         false => format!("#!{} cgi\n", program::path().display()),
         true => format!("#!/bin/sh\nexec {} cgi \"$@\"\n", program::shell()),
     };
-    for name in ["pvr", ".pvrremote", "index.cgi"] {
+    for name in ["pvr", ".pvrremote", "pvtx", "logs", "openapi.json", "index.cgi"] {
         let path = folder.join(name);
         fs::write(&path, &script).expect("write a program");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("make it executable");

@@ -156,7 +156,7 @@ def the_recipe(build, series, checkout, manifest):
     names = [variants[v].getVar("PN") for v in ("", "native", "nativesdk")]
     check("names", names == ["pvr-agent", "pvr-agent-native", "nativesdk-pvr-agent"], str(names))
     offered = {v: words(d, "ALTERNATIVE:" + d.getVar("PN")) for v, d in variants.items()}
-    check("only the target offers names", offered == {"": ["pvr", "pvtx", "pvcontrol"], "native": [], "nativesdk": []}, str(offered))
+    check("only the target offers names", offered == {"": ["pvr", "pvtx", "pvcontrol", "pvcurl"], "native": [], "nativesdk": []}, str(offered))
     target = variants[""]
     check("the CGI package comes before the main one", words(target, "PACKAGES")[:2] == ["pvr-agent-cgi", "pvr-agent"])
 
@@ -238,7 +238,7 @@ def with_pantavisor(build, series, checkout):
         for variant, d in parsed.recipe(name).items():
             check(f"{name} parses: {variant or 'target'}", d.getVar("__SKIPPED") is None)
             offered = words(d, "ALTERNATIVE:" + d.getVar("PN"))
-            names = (["pvr", "pvtx", "pvcontrol"] if name == "pvr-agent" else ["pvr"]) if variant == "" else []
+            names = (["pvr", "pvtx", "pvcontrol", "pvcurl"] if name == "pvr-agent" else ["pvr"]) if variant == "" else []
             check(f"{name} offers {' and '.join(names) or 'nothing'}", offered == names, str(offered))
             if offered:
                 priority[name] = int(d.getVarFlag("ALTERNATIVE_PRIORITY", "pvr"))

@@ -104,11 +104,13 @@ impl Environment {
             let uri = self.bytes("REQUEST_URI").unwrap_or_default();
             let query = format!("?{}", self.text("QUERY_STRING").unwrap_or_default());
             let path = uri.strip_suffix(query.as_bytes()).unwrap_or(uri);
-            let mount = format!("{folder}/pvr");
-            return match path.strip_prefix(mount.as_bytes()) {
-                Some(below) if below.first() == Some(&b'/') => place(&mount, below),
-                _ => (mount, encoded(path)),
-            };
+            for name in NAMES.into_iter().chain(["pvr"]) {
+                let script = format!("{folder}/{name}");
+                if let Some(below) = path.strip_prefix(script.as_bytes()).filter(|below| below.first() == Some(&b'/')) {
+                    return place(&script, below);
+                }
+            }
+            return (format!("{folder}/pvr"), encoded(path));
         }
         place(script, info)
     }
@@ -127,6 +129,8 @@ impl Environment {
             two_lengths: self.says_two_lengths(),
             outbox: None,
             mount: Some(mount),
+            // A signal ends the process, and with it whatever it was at.
+            stopping: None,
         }
     }
 
@@ -181,12 +185,14 @@ fn bad(reason: &'static str, message: &str) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, reason, message)
 }
 
+/// Programs of which each has a part of what there is; any other has the protocol of `pvr`.
+const NAMES: [&str; 4] = [".pvrremote", "pvtx", "logs", "openapi.json"];
+
 /// The same, by the name of the program and what is behind it.
 fn place(script: &str, info: &[u8]) -> (String, String) {
     let info = encoded(info);
-    match script.strip_suffix("/.pvrremote") {
-        // Documentation names `http://<ip>:12368/cgi-bin` as a device's address.
-        Some(folder) => (format!("{folder}/pvr"), format!("/cgi-bin/.pvrremote{info}")),
+    match script.rsplit_once('/').filter(|(_, name)| NAMES.contains(name)) {
+        Some((folder, name)) => (format!("{folder}/pvr"), format!("/cgi-bin/{name}{info}")),
         None => (script.to_owned(), format!("{BASE}{info}")),
     }
 }
@@ -244,6 +250,9 @@ mod tests {
             ("/cgi-bin/pvr", "/a?b#c", "/cgi-bin/pvr", "/cgi-bin/pvr/a%3Fb%23c"),
             ("/api/device.cgi", "/steps/0", "/api/device.cgi", "/cgi-bin/pvr/steps/0"),
             ("/cgi-bin/.pvrremote", "", "/cgi-bin/pvr", "/cgi-bin/.pvrremote"),
+            ("/cgi-bin/pvtx", "/show", "/cgi-bin/pvr", "/cgi-bin/pvtx/show"),
+            ("/a/logs", "", "/a/pvr", "/cgi-bin/logs"),
+            ("/cgi-bin/openapi.json", "", "/cgi-bin/pvr", "/cgi-bin/openapi.json"),
         ] {
             let got = invocation(&[("SCRIPT_NAME", script), ("PATH_INFO", info)]).unwrap();
             let got = (got.arrival.mount.unwrap(), got.request.uri().path().to_owned());
@@ -256,6 +265,8 @@ mod tests {
         for (uri, query, path) in [
             ("/cgi-bin/pvr/objects/", "", "/cgi-bin/pvr/objects/"),
             ("/cgi-bin/pvr/a b?/?x=1", "x=1", "/cgi-bin/pvr/a%20b%3F/?x=1"),
+            ("/cgi-bin/pvtx/show/", "", "/cgi-bin/pvtx/show/"),
+            ("/cgi-bin/logs/?rev=0", "rev=0", "/cgi-bin/logs/?rev=0"),
             ("/cgi-bin/pvrx/", "", "/cgi-bin/pvrx/"),
             ("/", "", "/"),
         ] {

@@ -27,8 +27,9 @@ pub(super) async fn send(reply: Reply, method: &Method, out: File, limits: &Limi
     let without_body = method == Method::HEAD;
     let mut headers = head.headers;
     let has_length = status != StatusCode::NOT_MODIFIED && status != StatusCode::NO_CONTENT;
-    if has_length && !headers.contains_key(CONTENT_LENGTH) {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.size_hint().exact().unwrap_or(0)));
+    // Of what has no length beforehand, the end of the output is the end.
+    if let Some(length) = body.size_hint().exact().filter(|_| has_length && !headers.contains_key(CONTENT_LENGTH)) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     let reason = status.canonical_reason().unwrap_or("Unknown");
     let mut text = format!("Status: {} {reason}\r\n", status.as_u16()).into_bytes();
@@ -39,7 +40,7 @@ pub(super) async fn send(reply: Reply, method: &Method, out: File, limits: &Limi
         text.extend_from_slice(b"\r\n");
     }
     text.extend_from_slice(b"\r\n");
-    let mut out = Paced { out: Some(out), allowance: Allowance::new(limits) };
+    let mut out = Paced { out: Some(out), allowance: Allowance::new(limits), empty: true };
     if !without_body && let Some(first) = next(&mut body).await.transpose()? {
         text.extend_from_slice(&first);
     }
@@ -61,12 +62,14 @@ async fn next(body: &mut ReplyBody) -> Option<io::Result<bytes::Bytes>> {
 struct Paced {
     out: Option<File>,
     allowance: Allowance,
+    /// Nothing has been written yet.
+    empty: bool,
 }
 
 impl Paced {
     async fn write(&mut self, bytes: Vec<u8>) -> io::Result<()> {
         let Some(mut out) = self.out.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        if bytes.len() <= AT_ONCE {
+        if std::mem::take(&mut self.empty) && bytes.len() <= AT_ONCE {
             out.write_all(&bytes)?;
             self.out = Some(out);
             return Ok(());

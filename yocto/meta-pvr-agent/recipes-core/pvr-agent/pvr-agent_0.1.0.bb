@@ -61,20 +61,23 @@ do_install:append:class-target() {
         ${D}${systemd_system_unitdir}/pvr-agent.service
 
     # A web server adds arguments of its own: they come after the word cgi.
-    printf '#!%s/pvr-agent cgi\n' ${bindir} > ${D}${PVR_AGENT_CGI_DIR}/pvr
-    chmod 0755 ${D}${PVR_AGENT_CGI_DIR}/pvr
+    # What it has to answer, its name says.
+    for name in pvr pvtx logs openapi.json; do
+        printf '#!%s/pvr-agent cgi\n' ${bindir} > ${D}${PVR_AGENT_CGI_DIR}/$name
+        chmod 0755 ${D}${PVR_AGENT_CGI_DIR}/$name
+    done
 }
 
 PACKAGE_BEFORE_PN = "${PN}-cgi"
 SUMMARY:${PN}-cgi = "${SUMMARY}: the CGI for a web server"
-FILES:${PN}-cgi = "${PVR_AGENT_CGI_DIR}/pvr"
+FILES:${PN}-cgi = "${PVR_AGENT_CGI_DIR}/pvr ${PVR_AGENT_CGI_DIR}/pvtx ${PVR_AGENT_CGI_DIR}/logs ${PVR_AGENT_CGI_DIR}/openapi.json"
 RDEPENDS:${PN}-cgi = "${PN}"
 
 CONFFILES:${PN} = "${sysconfdir}/default/pvr-agent"
 
 # The names that the binary answers to. Go's pvr comes first where both are installed: it has commands that are missing
 # here.
-ALTERNATIVE:${PN}:class-target = "pvr pvtx pvcontrol"
+ALTERNATIVE:${PN}:class-target = "pvr pvtx pvcontrol pvcurl"
 ALTERNATIVE_LINK_NAME[pvr] = "${bindir}/pvr"
 ALTERNATIVE_TARGET[pvr] = "${bindir}/pvr-agent"
 ALTERNATIVE_PRIORITY[pvr] = "50"
@@ -84,6 +87,9 @@ ALTERNATIVE_PRIORITY[pvtx] = "50"
 ALTERNATIVE_LINK_NAME[pvcontrol] = "${bindir}/pvcontrol"
 ALTERNATIVE_TARGET[pvcontrol] = "${bindir}/pvr-agent"
 ALTERNATIVE_PRIORITY[pvcontrol] = "50"
+ALTERNATIVE_LINK_NAME[pvcurl] = "${bindir}/pvcurl"
+ALTERNATIVE_TARGET[pvcurl] = "${bindir}/pvr-agent"
+ALTERNATIVE_PRIORITY[pvcurl] = "50"
 
 BBCLASSEXTEND = "native nativesdk"
 
