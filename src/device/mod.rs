@@ -11,6 +11,7 @@
 //! Everything here blocks.
 
 mod error;
+mod outlook;
 mod post;
 mod rollback;
 mod socket;
@@ -21,6 +22,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub use error::DeviceError;
+pub use outlook::Outlook;
 pub use post::{OnPost, Post, Posted};
 pub use rollback::Rollback;
 pub use socket::Socketed;

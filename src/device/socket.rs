@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::upload::Gate;
 use super::{Content, DeviceError, OnPost, RunningFile, Status, Step, Upload};
-use crate::pvctrl::{Command, Control, ControlError, MAX_COMMIT_MESSAGE, Meta, StepName};
+use crate::pvctrl::{Command, Control, ControlError, MAX_COMMIT_MESSAGE, Meta, StepName, Waits};
 use crate::state::{Entry, JsonLimits, ObjectId, Progress, Revision, Spec, State, StatePath};
 use crate::store::Space;
 use crate::trails::Storage;
@@ -145,6 +145,16 @@ impl Socketed {
     pub(super) fn progress_text(&self, rev: &str) -> Result<Vec<u8>, DeviceError> {
         let rev = self.resolve(rev)?;
         Ok(self.control.progress(&name(&rev)?)?.to_bytes())
+    }
+
+    /// The same for whoever asks again and again: it doesn't wait for long while nobody answers. None where it cannot be read.
+    pub(super) fn progress_in_short(&self, rev: &str) -> Result<Option<Progress>, DeviceError> {
+        let waits = Waits { connect: Duration::from_secs(1), answer: Duration::from_secs(4), ..self.control.waits() };
+        match Control::with_waits(self.control.socket(), waits).progress(&name(rev)?) {
+            Ok(progress) => Ok(Some(progress)),
+            Err(ControlError::BadAnswer(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(super) fn objects(&self) -> Result<Vec<(ObjectId, u64)>, DeviceError> {

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `GET .pvrremote`, `steps/<rev>/.pvrremote` | where everything is: `remote` |
 //! | `GET json`, `PUT json`, `GET steps/<rev>/json` | states: `steps` |
+//! | `GET events`, `steps/<rev>/events` | what becomes of an update: `events` |
 //! | `GET` of the base, `steps`, `steps/<rev>`, `steps/<rev>/progress`; `POST steps` | revisions: `steps` |
 //! | `GET`, `POST objects`, `GET objects/<sha>` | objects: `objects` |
 //! | `GET`, `HEAD`, `PUT objects/<sha>/blob` | their bytes: `download`, `upload` |
@@ -24,6 +25,7 @@ mod connections;
 mod disk;
 mod download;
 pub mod error;
+mod events;
 pub mod guard;
 pub mod limits;
 pub mod log;
@@ -65,6 +67,7 @@ use crate::state::{ObjectId, clock};
 use body::{BodyReader, BoxError};
 use disk::Disk;
 use error::ApiError;
+use events::Watching;
 pub use guard::{Arrival, Base, Hosts};
 pub use limits::Limits;
 use log::{Answered, Log};
@@ -89,6 +92,7 @@ pub struct Endpoint {
     posting: Arc<Semaphore>,
     /// Whoever reads a state, one at a time: as a tree it takes many times the memory of its text.
     reading: Arc<Semaphore>,
+    watching: Arc<Watching>,
     /// Different for every start, so that ids of two runs in one log don't meet.
     run: u32,
     requests: AtomicU32,
@@ -107,6 +111,7 @@ impl Endpoint {
             held: Arc::new(Semaphore::new(limits.held_bytes.min(Semaphore::MAX_PERMITS))),
             posting: Arc::new(Semaphore::new(1)),
             reading: Arc::new(Semaphore::new(1)),
+            watching: Watching::new(Arc::clone(&device), limits.watchers),
             run: mixed as u32,
             requests: AtomicU32::new(0),
             device,
@@ -174,9 +179,10 @@ impl Endpoint {
                 download::answer(head, &id, content, size, arrival.outbox.clone())
             }
             Route::Steps => self.steps().await,
-            Route::PostStep => self.post_step(body).await,
+            Route::PostStep => self.post_step(body, base).await,
             Route::Step(rev) => self.step(rev).await,
             Route::Progress(rev) => self.progress(rev).await,
+            Route::Events(rev) => self.events(head, rev, arrival).await,
             Route::Status => self.status().await,
         }
     }
@@ -276,6 +282,11 @@ impl Endpoint {
 
     fn held(&self) -> &Arc<Semaphore> {
         &self.held
+    }
+
+    /// Who follows updates.
+    fn watching(&self) -> &Arc<Watching> {
+        &self.watching
     }
 
     fn posting(&self) -> Arc<Semaphore> {

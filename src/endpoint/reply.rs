@@ -10,6 +10,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::download::FileBody;
+use super::events::EventBody;
 use super::pulled::PulledBody;
 use crate::state::clock;
 
@@ -20,6 +21,7 @@ enum Content {
     Bytes(Bytes),
     File(FileBody),
     Pulled(PulledBody),
+    Events(EventBody),
 }
 
 /// The body of an answer, and whatever has to live until it is sent.
@@ -50,6 +52,16 @@ impl ReplyBody {
         Self { content: Content::Pulled(body), guard: None }
     }
 
+    /// What is told when it comes to pass.
+    pub fn events(body: EventBody) -> Self {
+        Self { content: Content::Events(body), guard: None }
+    }
+
+    /// Whether it is no work to send this: it waits for news.
+    pub fn waits(&self) -> bool {
+        matches!(self.content, Content::Events(_))
+    }
+
     /// Keeps `guard` until this body has been sent or given up.
     pub fn with_guard(mut self, guard: Box<dyn Send>) -> Self {
         self.guard = Some(guard);
@@ -73,6 +85,7 @@ impl Body for ReplyBody {
             Content::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Content::File(file) => file.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
             Content::Pulled(body) => body.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
+            Content::Events(body) => body.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
         }
     }
 
@@ -85,6 +98,7 @@ impl Body for ReplyBody {
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::File(file) => file.left(),
             Content::Pulled(body) => body.left(),
+            Content::Events(_) => return SizeHint::default(),
         })
     }
 }

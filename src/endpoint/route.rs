@@ -43,6 +43,8 @@ pub enum Route {
     Step(Option<RevText>),
     /// `GET steps/<rev>/progress`.
     Progress(RevText),
+    /// `GET steps/<rev>/events`; without a revision, `GET events`: the current one.
+    Events(Option<RevText>),
     /// `GET status`.
     Status,
 }
@@ -77,6 +79,7 @@ enum Place {
     Steps,
     Step(Option<RevText>),
     Progress(RevText),
+    Events(Option<RevText>),
     Status,
 }
 
@@ -108,6 +111,7 @@ impl Route {
             Place::Steps => Ok(Self::Steps),
             Place::Step(rev) => reading(Self::Step(rev)),
             Place::Progress(rev) => reading(Self::Progress(rev)),
+            Place::Events(rev) => reading(Self::Events(rev)),
             Place::Status => reading(Self::Status),
         }
     }
@@ -134,6 +138,7 @@ impl Place {
         match segments.as_slice() {
             [".pvrremote"] => Ok(Self::Remote(None)),
             ["json"] => Ok(Self::State(None)),
+            ["events"] => Ok(Self::Events(None)),
             ["status"] => Ok(Self::Status),
             ["objects"] => Ok(Self::Objects),
             ["objects", name] => object(name).map(Self::Object),
@@ -157,6 +162,7 @@ impl Place {
             [] => Ok(Self::Step(Some(rev))),
             ["json"] => Ok(Self::State(Some(rev))),
             ["progress"] => Ok(Self::Progress(rev)),
+            ["events"] => Ok(Self::Events(Some(rev))),
             [".pvrremote"] => Ok(Self::Remote(Some(rev))),
             // What an object is does not depend on the revision that one looks from.
             ["objects"] => Ok(Self::Objects),
@@ -248,6 +254,9 @@ mod tests {
             ("GET", "/cgi-bin/pvr/steps/7", Route::Step(rev("7"))),
             ("GET", "/cgi-bin/pvr/steps/a%5Cu%7B1b%7D", Route::Step(rev("a\\u{1b}"))),
             ("GET", "/cgi-bin/pvr/steps/7/progress", Route::Progress(RevText("7".into()))),
+            ("GET", "/cgi-bin/pvr/events", Route::Events(None)),
+            ("GET", "/cgi-bin/pvr/steps/locals/events/events", Route::Events(rev("locals/events"))),
+            ("HEAD", "/cgi-bin/pvr/steps/7/events", Route::Events(rev("7"))),
             ("GET", "/cgi-bin/pvr/status", Route::Status),
         ];
         for (method, path, want) in rows {
@@ -286,6 +295,7 @@ mod tests {
             ("PUT", "/cgi-bin/pvr/steps/0/json", NotAllowed("GET, HEAD")),
             ("PATCH", "/cgi-bin/pvr/steps", NotAllowed("GET, HEAD, POST")),
             ("OPTIONS", "/cgi-bin/pvr/status", NotAllowed("GET, HEAD")),
+            ("POST", "/cgi-bin/pvr/steps/7/events", NotAllowed("GET, HEAD")),
             ("BREW", "/cgi-bin/pvr/status", UnknownMethod),
             ("get", "/cgi-bin/pvr/status", UnknownMethod),
         ];

@@ -115,6 +115,10 @@ async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, endpoint: Arc<Endpo
             let admitted = registry.admit(peer.ip().to_canonical()).await;
             // Answers go out in one write or are large: waiting to fill a segment only delays them.
             let _ = stream.set_nodelay(true);
+            // A peer that is gone without a word is given up after that, and not after a quarter of an hour: what waits for news
+            // writes too little to notice it otherwise.
+            let unheard = u32::try_from(2 * endpoint.limits().stall_time.as_millis()).unwrap_or(u32::MAX);
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, unheard);
             let (tls, endpoint) = (tls.clone(), Arc::clone(&endpoint));
             tokio::spawn(connection::serve(stream, tls, admitted, endpoint, stopping.clone()));
         }
@@ -123,6 +127,7 @@ async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, endpoint: Arc<Endpo
         return never;
     }
     drop(listener);
+    endpoint.watching().close();
     let draining = either(timeout(endpoint.limits().shutdown_time, registry.emptied()), stopping.clone().wait_twice());
     match draining.await {
         Either::First(Ok(())) => Ended::Drained,

@@ -27,8 +27,12 @@ pub(super) async fn send(reply: Reply, method: &Method, out: File, limits: &Limi
     let without_body = method == Method::HEAD;
     let mut headers = head.headers;
     let has_length = status != StatusCode::NOT_MODIFIED && status != StatusCode::NO_CONTENT;
-    if has_length && !headers.contains_key(CONTENT_LENGTH) {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.size_hint().exact().unwrap_or(0)));
+    // What nobody knows the length of ends with the program.
+    if has_length
+        && !headers.contains_key(CONTENT_LENGTH)
+        && let Some(length) = body.size_hint().exact()
+    {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     let reason = status.canonical_reason().unwrap_or("Unknown");
     let mut text = format!("Status: {} {reason}\r\n", status.as_u16()).into_bytes();
