@@ -283,10 +283,9 @@ fn only_so_many_may_follow_and_all_else_goes_on() {
     device.install("x");
     let mut all: Vec<Conn> = (0..PLACES).map(|_| stream(&device, "locals/x")).collect();
     let (_, id) = now(&device, "locals/x");
-    for (below, headers) in [
-        ("steps/locals/x/events".to_owned(), STREAM),
-        (format!("steps/locals/x/events?since={id}"), &[][..]),
-    ] {
+    for (below, headers) in
+        [("steps/locals/x/events".to_owned(), STREAM), (format!("steps/locals/x/events?since={id}"), &[][..])]
+    {
         let refused = device.ask("GET", &below, headers, b"");
         assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")), "{refused}");
         assert_eq!(refused.json()["reason"], "too-many-watchers");

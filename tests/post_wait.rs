@@ -182,7 +182,8 @@ fn a_device_that_never_comes_back_is_lost_when_time_is_up() {
     post.wait_for("locals/x: NEW");
     device.server.kill();
     let ran = post.end().code(33);
-    let text = "Revision locals/x: no answer any more; the last was NEW 0% Update ready to be run; the update may go on\n";
+    let text =
+        "Revision locals/x: no answer any more; the last was NEW 0% Update ready to be run; the update may go on\n";
     assert!(ran.err.ends_with(text), "{ran:?}");
 }
 
@@ -299,7 +300,8 @@ fn nobody_is_kept_from_following_by_those_who_do() {
         let host = request.header("host").unwrap().to_owned();
         if request.line() == format!("POST {BASE}/steps") {
             let events = format!("http://{host}{BASE}/e");
-            let answer = json!({"rev": -1, "revlocal": "locals/x", "state-sha": "ab", "trail-id": "t", "events-url": events});
+            let answer =
+                json!({"rev": -1, "revlocal": "locals/x", "state-sha": "ab", "trail-id": "t", "events-url": events});
             return Some(Reply::json(200, answer.to_string()));
         }
         let query = request.line().strip_prefix(&format!("GET {BASE}/e"))?.to_owned();

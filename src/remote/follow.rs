@@ -107,12 +107,7 @@ impl Remote {
 
     /// Asks once. `poll`: what is known, and how long to wait for something else. `id` is of what was heard, where one can wait
     /// for what follows it.
-    fn ask(
-        &self,
-        url: &Url,
-        poll: Option<(&str, Duration)>,
-        id: &mut Option<String>,
-    ) -> Result<Answer, RemoteError> {
+    fn ask(&self, url: &Url, poll: Option<(&str, Duration)>, id: &mut Option<String>) -> Result<Answer, RemoteError> {
         // Rounded up: whoever has less than a second left would ask without end.
         let seconds = |wait: Duration| wait.as_millis().div_ceil(1000).max(1);
         let query = poll.map(|(since, wait)| format!("?since={since}&timeout={}", seconds(wait)));
@@ -125,7 +120,9 @@ impl Remote {
         };
         match response.status() {
             200 => read(url, response, id),
-            404 | 405 | 410 | 501 => Ok(Answer::NotHere(format!("{} {}", response.status(), escape(response.reason())))),
+            404 | 405 | 410 | 501 => {
+                Ok(Answer::NotHere(format!("{} {}", response.status(), escape(response.reason()))))
+            }
             // All places of those who wait are taken, perhaps: that is an answer.
             503 if poll.is_some() => Ok(Answer::Heard(Heard::Unclear)),
             408 | 429 | 500.. => Ok(Answer::Heard(Heard::Silence)),

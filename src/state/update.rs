@@ -262,7 +262,10 @@ mod tests {
         let mut course = Course::new(Some(&before), long());
         assert_eq!(course.hear(Heard::Progress(before.clone(), None), &mut |_| ()), None);
         later(&mut course, STALE);
-        assert_eq!(course.hear(Heard::Progress(before.clone(), None), &mut |_| ()), Some(Ended::Failed(before.clone())));
+        assert_eq!(
+            course.hear(Heard::Progress(before.clone(), None), &mut |_| ()),
+            Some(Ended::Failed(before.clone()))
+        );
     }
 
     #[test]

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::failure::Failure;
-use super::show::{note, tell};
 use super::screen;
+use super::show::{note, tell};
 use crate::remote::{Posted, Remote};
 use crate::state::{Ended, Progress, Seen, escape, escape_text, update};
 
@@ -114,7 +114,8 @@ fn line(progress: &Progress) -> String {
 }
 
 fn sentence(ended: &Ended, last: Option<&Progress>, limit: Duration) -> String {
-    let last = || last.map_or_else(|| "nothing was heard of it".to_owned(), |last| format!("the last was {}", line(last)));
+    let last =
+        || last.map_or_else(|| "nothing was heard of it".to_owned(), |last| format!("the last was {}", line(last)));
     match ended {
         Ended::Well(progress) | Ended::WontGo(progress) | Ended::Failed(progress) => line(progress),
         Ended::Overtaken(by) => format!("it will not run, because {} has been started after it was made", escape(by)),
