@@ -12,10 +12,11 @@ use following::{BACKS, Back, Device, until};
 use serde_json::{Value, json};
 use shape::Shape;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 const STREAM: &[(&str, &str)] = &[("Accept", "text/event-stream")];
 
@@ -345,8 +346,9 @@ fn what_a_newer_one_overtakes_is_not_waited_for() {
     let device = Device::start(Back::Storage);
     device.install("old");
     let folder = device.storage.join("trails/locals/old");
-    let time = std::fs::metadata(&folder).unwrap().modified().unwrap() - Duration::from_secs(10);
-    std::fs::File::open(&folder).unwrap().set_modified(time).unwrap();
+    let made = std::fs::metadata(&folder).unwrap().mtime().unsigned_abs();
+    let earlier = UNIX_EPOCH + Duration::from_secs(made - 10);
+    std::fs::File::open(&folder).unwrap().set_modified(earlier).unwrap();
     let (_, id) = now(&device, "locals/old");
     let poll = asking(&device, &format!("steps/locals/old/events?since={id}&timeout=50"), &[]);
     let waiting = asking(&device, "steps/locals/old/events", STREAM);
