@@ -381,3 +381,14 @@ fn a_stream_passes_what_a_web_server_lets_through() {
         }
     }
 }
+
+#[test]
+fn a_stream_that_may_not_go_on_ends_without_an_end() {
+    for shape in Shape::all("a_stream_that_may_not_go_on") {
+        let device = Device::with(Back::Socket, shape);
+        device.install("x");
+        let answer = device.get("steps/locals/x/events?stream&timeout=1");
+        let all = events(&String::from_utf8(answer.body).unwrap());
+        assert_eq!((statuses(&all), all.len()), (vec!["NEW"], 1), "{}", shape.name());
+    }
+}

@@ -1,7 +1,7 @@
 //! What becomes of a revision, for those who follow it.
 
 use super::{Back, Device, DeviceError};
-use crate::state::{Progress, Status};
+use crate::state::{Progress, Revision, Status};
 
 /// What a revision says of itself, and what is in its way.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,6 +14,15 @@ pub struct Outlook {
 }
 
 impl Device {
+    /// What becomes of a revision, by the name that a client gave it; with the name that it has.
+    pub fn first_outlook(&self, text: &str) -> Result<(String, Outlook), DeviceError> {
+        let plain = matches!(self.back, Back::Socket(_)) && Revision::parse(text).is_ok();
+        // The daemon lists all revisions to say whether there is one, and says so of its progress as well.
+        let name = if plain { text.to_owned() } else { self.resolve(text)? };
+        let outlook = self.outlook(&name, true)?;
+        Ok((name, outlook))
+    }
+
     /// What becomes of a revision, by its name as [`resolve`](Self::resolve) has it. `around`: looks for what overtakes it, too, which
     /// lists all revisions.
     pub fn outlook(&self, rev: &str, around: bool) -> Result<Outlook, DeviceError> {

@@ -17,6 +17,9 @@ use super::stop::{Either, Stop, either};
 use super::tls::Tls;
 use crate::device::Device;
 
+/// How long what was sent may stay without an answer of the other machine: twice the silence that a body may have.
+const UNHEARD_MS: u32 = 60_000;
+
 /// Threads for what blocks: hashing, writing, syncing. They come and go; one job is short or rare.
 pub(super) const BLOCKING_THREADS: usize = 8;
 
@@ -117,8 +120,7 @@ async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, endpoint: Arc<Endpo
             let _ = stream.set_nodelay(true);
             // A peer that is gone without a word is given up after that, and not after a quarter of an hour: what waits for news
             // writes too little to notice it otherwise.
-            let unheard = u32::try_from(2 * endpoint.limits().stall_time.as_millis()).unwrap_or(u32::MAX);
-            let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, unheard);
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNHEARD_MS);
             let (tls, endpoint) = (tls.clone(), Arc::clone(&endpoint));
             tokio::spawn(connection::serve(stream, tls, admitted, endpoint, stopping.clone()));
         }

@@ -16,8 +16,8 @@ use super::{Posted, Remote, RemoteError};
 use crate::net::{Method, Patience, Response, Url};
 use crate::state::{Course, Ended, Following, Heard, Progress, Revision, Seen, escape};
 
-/// How long one question may wait for news.
-const POLL: Duration = Duration::from_secs(25);
+/// How long one question may wait for news. A machine that loses its power says nothing: it takes this and [`SLOWNESS`] to notice.
+const POLL: Duration = Duration::from_secs(15);
 /// What an answer may take beyond that, and a connection.
 const SLOWNESS: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(5);

@@ -110,7 +110,7 @@ impl Followed {
 
 fn line(progress: &Progress) -> String {
     let Progress { status, status_msg, progress, .. } = progress;
-    format!("{} {progress}% {}", escape_text(status.as_str()), escape_text(status_msg))
+    format!("{} {progress}% {}", escape_text(status.as_str()), escape_text(status_msg)).trim_end().to_owned()
 }
 
 fn sentence(ended: &Ended, last: Option<&Progress>, limit: Duration) -> String {

@@ -43,7 +43,7 @@ struct Asked {
     stream: bool,
     /// The id of what the client knows.
     since: Option<String>,
-    timeout: Duration,
+    timeout: Option<Duration>,
 }
 
 impl Endpoint {
@@ -55,21 +55,15 @@ impl Endpoint {
         arrival: &Arrival,
     ) -> Result<Reply, ApiError> {
         let asked = Asked::read(head)?;
-        let (name, outlook) = self
-            .looking(move |device| {
-                let name = device.resolve(rev.as_ref().map_or("current", |rev| &rev.0))?;
-                let outlook = device.outlook(&name, true)?;
-                Ok((name, outlook))
-            })
-            .await?;
+        let (name, outlook) =
+            self.looking(move |device| device.first_outlook(rev.as_ref().map_or("current", |rev| &rev.0))).await?;
         let view = View::of(&name, outlook);
         let known = asked.since.as_deref();
         if asked.stream && view.is_over_for(known) {
             // By this a browser knows that it need not ask again.
             return Ok(reply::empty(StatusCode::NO_CONTENT));
         }
-        let of_a_program = arrival.mount.is_some();
-        let waits = known == Some(view.id()) && view.ended().is_none() && !asked.timeout.is_zero();
+        let waits = known == Some(view.id()) && view.ended().is_none() && asked.timeout != Some(Duration::ZERO);
         if head.method == Method::HEAD || !(asked.stream || waits) {
             let mut reply = reply::json_text(StatusCode::OK, view.document());
             if asked.stream {
@@ -82,10 +76,7 @@ impl Endpoint {
                 .hint("ask without since, which is answered at once")
                 .retry_after(5)
         })?;
-        let limit = match asked.stream {
-            false => Some(if of_a_program { asked.timeout.min(OF_A_PROGRAM) } else { asked.timeout }),
-            true => of_a_program.then_some(OF_A_PROGRAM),
-        };
+        let limit = asked.limit(arrival.mount.is_some());
         let watcher = Watcher::new(watched, asked.stream, asked.since, limit, self.limits().heartbeat);
         let mut reply = reply::empty(StatusCode::OK);
         *reply.body_mut() = ReplyBody::events(EventBody::new(watcher));
@@ -113,7 +104,7 @@ impl Asked {
         let mut asked = Self {
             stream: kinds.any(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream")),
             since: None,
-            timeout: USUAL,
+            timeout: None,
         };
         for pair in head.uri.query().unwrap_or_default().split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -125,7 +116,7 @@ impl Asked {
                     None => return bad("since has to be an id that was given here"),
                 },
                 "timeout" => match decimal(value) {
-                    Some(seconds) => asked.timeout = Duration::from_secs(seconds).min(LONGEST),
+                    Some(seconds) => asked.timeout = Some(Duration::from_secs(seconds)),
                     None => return bad("timeout has to be a number of seconds"),
                 },
                 _ => {}
@@ -137,6 +128,15 @@ impl Asked {
             asked.since = Some(last);
         }
         Ok(asked)
+    }
+
+    /// How long the answer may wait. A stream that nobody limits has all the time there is.
+    fn limit(&self, of_a_program: bool) -> Option<Duration> {
+        let asked = match self.stream {
+            true => self.timeout,
+            false => Some(self.timeout.unwrap_or(USUAL).min(LONGEST)),
+        };
+        if of_a_program { Some(asked.map_or(OF_A_PROGRAM, |asked| asked.min(OF_A_PROGRAM))) } else { asked }
     }
 }
 
@@ -161,8 +161,26 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_longer_than_what_is_between_lets_them() {
+        let seconds = |query: &str, of_a_program| {
+            let limit = asked(query, &[]).unwrap().limit(of_a_program);
+            limit.map(|limit| limit.as_secs())
+        };
+        for (query, serve, cgi) in [
+            ("since=a", Some(25), 25),
+            ("since=a&timeout=3", Some(3), 3),
+            ("since=a&timeout=9999999999", Some(50), 25),
+            ("stream", None, 25),
+            ("stream&timeout=3", Some(3), 3),
+            ("stream&timeout=600", Some(600), 25),
+        ] {
+            assert_eq!((seconds(query, false), seconds(query, true)), (serve, Some(cgi)), "{query}");
+        }
+    }
+
+    #[test]
     fn what_a_request_asks_for() {
-        let plain = || Asked { stream: false, since: None, timeout: USUAL };
+        let plain = || Asked { stream: false, since: None, timeout: None };
         let since = |id: &str| Asked { since: Some(id.to_owned()), ..plain() };
         let stream = || Asked { stream: true, ..plain() };
         let sse = ("accept", "text/event-stream");
@@ -170,8 +188,8 @@ mod tests {
             ("", &[][..], Ok(plain())),
             ("other=1", &[("accept", "*/*")], Ok(plain())),
             ("since=0a", &[], Ok(since("0a"))),
-            ("since=0a&timeout=3", &[], Ok(Asked { timeout: Duration::from_secs(3), ..since("0a") })),
-            ("timeout=99999999", &[], Ok(Asked { timeout: LONGEST, ..plain() })),
+            ("since=0a&timeout=3", &[], Ok(Asked { timeout: Some(Duration::from_secs(3)), ..since("0a") })),
+            ("timeout=0", &[], Ok(Asked { timeout: Some(Duration::ZERO), ..plain() })),
             ("", &[sse], Ok(stream())),
             ("", &[("accept", "text/html, Text/Event-Stream;q=0.5")], Ok(stream())),
             ("stream", &[], Ok(stream())),
