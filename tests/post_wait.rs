@@ -178,7 +178,7 @@ fn a_device_that_restarts_is_waited_for() {
 fn a_device_that_never_comes_back_is_lost_when_time_is_up() {
     let mut device = Device::start(Back::Storage);
     let home = repo(&device);
-    let post = post(&device, &home, &["--wait=4"]);
+    let post = post(&device, &home, &["--wait=8"]);
     post.wait_for("locals/x: NEW");
     device.server.kill();
     let ran = post.end().code(33);
