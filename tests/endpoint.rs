@@ -92,7 +92,7 @@ fn states_and_steps_are_read_as_they_are_stored() {
     assert!(status["storage"]["free"].as_u64().unwrap() > 0);
     assert_eq!(status["storage"]["reclaimable"], 0);
     assert_eq!(status["update-in-progress"], serde_json::Value::Null);
-    for below in ["steps/1", "steps/locals/x", "steps/1/json", "steps/1/progress", "events"] {
+    for below in ["steps/1", "steps/locals/x", "steps/1/json", "steps/1/progress", "steps/1/events"] {
         let answer = server.get(below);
         assert_eq!(answer.status, 404, "{below}");
         let error = answer.json();

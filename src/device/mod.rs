@@ -13,6 +13,7 @@
 
 mod error;
 mod logs;
+mod outlook;
 mod places;
 mod post;
 mod rollback;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::DeviceError;
 pub use logs::{Follow, LogReader, Part, Source};
+pub use outlook::Outlook;
 pub use places::Places;
 pub use post::{OnPost, Post, Posted};
 pub use rollback::Rollback;

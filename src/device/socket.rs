@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::turns::Turns;
 use super::{Content, DeviceError, OnPost, RunningFile, Status, Step, Upload};
-use crate::pvctrl::{Command, Control, ControlError, MAX_COMMIT_MESSAGE, Meta, StepName};
+use crate::pvctrl::{Command, Control, ControlError, MAX_COMMIT_MESSAGE, Meta, StepName, Waits};
 use crate::state::Status as Outcome;
 use crate::state::Status::{Done, Error, New, Testing, Updated, WontGo};
 use crate::state::{Entry, JsonLimits, ObjectId, Progress, Revision, Spec, State, StatePath};
@@ -170,6 +170,16 @@ impl Socketed {
             Err(ControlError::BadAnswer(_)) if self.current()? == rev => Ok(lost(Updated, "it runs").to_bytes()),
             Err(ControlError::BadAnswer(_)) => Ok(lost(Error, "it does not run").to_bytes()),
             progress => Ok(progress?.to_bytes()),
+        }
+    }
+
+    /// The same for whoever asks again and again: it doesn't wait for long while nobody answers. None where it cannot be read.
+    pub(super) fn progress_in_short(&self, rev: &str) -> Result<Option<Progress>, DeviceError> {
+        let waits = Waits { connect: Duration::from_secs(1), answer: Duration::from_secs(4), ..self.control.waits() };
+        match Control::with_waits(self.control.socket(), waits).progress(&name(rev)?) {
+            Ok(progress) => Ok(Some(progress)),
+            Err(ControlError::BadAnswer(_)) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 

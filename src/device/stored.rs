@@ -144,6 +144,12 @@ impl Stored {
         std::fs::read(&path).map_err(DeviceError::failed)
     }
 
+    /// What became of a revision; none where that cannot be read.
+    pub(super) fn progress(&self, rev: &str) -> Result<Option<Progress>, DeviceError> {
+        let name = self.resolve(rev)?;
+        Ok(self.storage.progress(&name)?)
+    }
+
     /// All objects by name, unchecked, and their sizes.
     pub(super) fn objects(&self) -> Result<Vec<(ObjectId, u64)>, DeviceError> {
         Ok(self.storage.store().list()?)

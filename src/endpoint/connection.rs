@@ -89,6 +89,9 @@ pub async fn serve(
                     false => endpoint.handle(request, arrival).await,
                 };
                 begun.in_progress.answers();
+                if reply.body().waits() {
+                    begun.in_progress.follows();
+                }
                 let (mut head, body) = reply.into_parts();
                 reply::date(&mut head.headers);
                 Ok(Reply::from_parts(head, body.with_guard(Box::new(begun.in_progress))))

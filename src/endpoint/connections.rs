@@ -28,6 +28,8 @@ pub struct Connection {
     two_lengths: AtomicBool,
     /// An answer of ours has been handed over, and has not gone out to its last byte.
     answering: AtomicBool,
+    /// It follows an update, which is no work.
+    following: AtomicBool,
     /// Told when the connection has to make room.
     pub evicted: Notify,
     registry: Arc<Registry>,
@@ -100,6 +102,7 @@ impl Registry {
             phase: Mutex::new(Phase::Waiting { since: Instant::now(), begun: None }),
             two_lengths: AtomicBool::new(false),
             answering: AtomicBool::new(false),
+            following: AtomicBool::new(false),
             evicted: Notify::new(),
             registry: Arc::clone(self),
         });
@@ -151,7 +154,8 @@ impl Connection {
     /// Begins a request.
     pub fn begin(self: &Arc<Self>) -> Begun {
         let open = self.registry.lock();
-        let busy = open.all.values().filter(|c| c.peer == self.peer && c.id != self.id && c.waiting_since().is_none());
+        let at_work = |c: &&Arc<Self>| c.waiting_since().is_none() && !c.following.load(Ordering::Relaxed);
+        let busy = open.all.values().filter(|c| c.peer == self.peer && c.id != self.id).filter(at_work);
         let over_share = busy.count() >= self.registry.limits.per_address;
         drop(open);
         *self.lock() = Phase::Busy;
@@ -216,6 +220,11 @@ pub enum Head {
 }
 
 impl InProgress {
+    /// Its answer waits for news, and is not counted among what its address has in progress.
+    pub fn follows(&self) {
+        self.0.following.store(true, Ordering::Relaxed);
+    }
+
     /// Its answer is handed over.
     pub fn answers(&self) {
         self.0.answering.store(true, Ordering::Relaxed);
@@ -224,6 +233,7 @@ impl InProgress {
 
 impl Drop for InProgress {
     fn drop(&mut self) {
+        self.0.following.store(false, Ordering::Relaxed);
         *self.0.lock() = Phase::Waiting { since: Instant::now(), begun: None };
         self.0.registry.changed.notify_one();
     }
@@ -285,5 +295,10 @@ mod tests {
         assert!(!other.begin().over_share);
         drop(first);
         assert!(!all[2].begin().over_share);
+        let third = all[2].begin();
+        assert!(all[3].begin().over_share);
+        third.in_progress.follows();
+        assert!(!all[3].begin().over_share, "who follows an update is not at work");
+        drop(third);
     }
 }

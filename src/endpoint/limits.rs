@@ -18,6 +18,10 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Header lines of a request; 431 above.
     pub head_lines: usize,
+    /// How many may follow updates at one time; 503 above. Each keeps a connection, which doesn't count among those of its address.
+    pub watchers: usize,
+    /// The longest silence on a stream of events.
+    pub heartbeat: Duration,
     /// From the first byte of a request head to its last; 408 after that. A TLS handshake may take as long, from the
     /// opening of the connection.
     pub head_time: Duration,
@@ -66,6 +70,8 @@ impl Default for Limits {
             per_address: 96,
             head_bytes: 16 * 1024,
             head_lines: 64,
+            watchers: 32,
+            heartbeat: Duration::from_secs(15),
             head_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(60),
             stall_time: Duration::from_secs(30),

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `GET .pvrremote`, `steps/<rev>/.pvrremote` | where everything is: `remote` |
 //! | `GET json`, `PUT json`, `GET steps/<rev>/json` | states: `steps` |
+//! | `GET events`, `steps/<rev>/events` | what becomes of an update: `events` |
 //! | `GET` of the base, `steps`, `steps/<rev>`, `steps/<rev>/progress`; `POST steps` | revisions: `steps` |
 //! | `GET`, `POST objects`, `GET objects/<sha>` | objects: `objects` |
 //! | `GET`, `HEAD`, `PUT objects/<sha>/blob` | their bytes: `download`, `upload` |
@@ -34,6 +35,7 @@ mod connections;
 mod disk;
 mod download;
 pub mod error;
+mod events;
 pub mod guard;
 pub mod limits;
 pub mod log;
@@ -80,6 +82,7 @@ use crate::state::{ObjectId, clock};
 use body::{BodyReader, BoxError};
 use disk::Disk;
 use error::ApiError;
+use events::Watching;
 pub use guard::{Arrival, Base, Hosts};
 pub use limits::Limits;
 use log::{Answered, Log};
@@ -106,6 +109,7 @@ pub struct Endpoint {
     adding: Arc<Semaphore>,
     /// Whoever reads a state, one at a time: as a tree it takes many times the memory of its text.
     reading: Arc<Semaphore>,
+    watching: Arc<Watching>,
     /// Different for every start, so that ids of two runs in one log don't meet.
     run: u32,
     requests: AtomicU32,
@@ -125,6 +129,7 @@ impl Endpoint {
             posting: Arc::new(Semaphore::new(1)),
             adding: Arc::new(Semaphore::new(limits.packages)),
             reading: Arc::new(Semaphore::new(1)),
+            watching: Watching::new(Arc::clone(&device), limits.watchers),
             run: mixed as u32,
             requests: AtomicU32::new(0),
             device,
@@ -192,9 +197,10 @@ impl Endpoint {
                 download::answer(head, &id, content, size, arrival.outbox.clone())
             }
             Route::Steps => self.steps().await,
-            Route::PostStep => self.post_step(body).await,
+            Route::PostStep => self.post_step(body, base).await,
             Route::Step(rev) => self.step(rev).await,
             Route::Progress(rev) => self.progress(rev).await,
+            Route::Events(rev) => self.events(head, rev, arrival).await,
             Route::Status => self.status().await,
             Route::Begin => self.begin(head).await,
             Route::Add => self.add(body).await,
@@ -308,6 +314,11 @@ impl Endpoint {
 
     fn adding(&self) -> &Arc<Semaphore> {
         &self.adding
+    }
+
+    /// Who follows updates.
+    fn watching(&self) -> &Arc<Watching> {
+        &self.watching
     }
 
     fn posting(&self) -> Arc<Semaphore> {

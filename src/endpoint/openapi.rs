@@ -126,6 +126,10 @@ fn content(out: &mut String, content: Content) {
             out,
             r##","content":{{"application/json":{{"schema":{{"$ref":"#/components/schemas/{schema}"}}}}}}"##
         ),
+        Content::Stream(schema) => write!(
+            out,
+            r##","content":{{"application/json":{{"schema":{{"$ref":"#/components/schemas/{schema}"}}}},"text/event-stream":{{"schema":{{"type":"string"}}}}}}"##
+        ),
         Content::Text => write!(out, r#","content":{{"text/plain":{{"schema":{{"type":"string"}}}}}}"#),
         Content::Bytes => write!(out, r#","content":{{"application/octet-stream":{{}}}}"#),
     };

@@ -30,12 +30,12 @@ struct Remote {
 impl Endpoint {
     /// The document for the current revision, or for another one.
     pub(super) async fn remote(&self, rev: Option<RevText>, base: &Base) -> Result<Reply, ApiError> {
-        let (json, step) = match rev {
-            None => ("json".to_owned(), String::new()),
+        let (json, step, events) = match rev {
+            None => ("json".to_owned(), String::new(), "events".to_owned()),
             Some(RevText(text)) => {
                 let name = self.looking(move |device| device.resolve(&text)).await?;
                 // Every name resolves to letters, digits and `/._-=`: no URL needs an escape.
-                (format!("steps/{name}/json"), format!("steps/{name}"))
+                (format!("steps/{name}/json"), format!("steps/{name}"), format!("steps/{name}/events"))
             }
         };
         let step_get_url = base.url(&step);
@@ -51,7 +51,7 @@ impl Endpoint {
                 post_fields_opt: ["rev"],
                 step_get_url: step_get_url.trim_end_matches('/').to_owned(),
                 status_url: base.url("status"),
-                events_url: base.url("events"),
+                events_url: base.url(&events),
             },
         ))
     }

@@ -10,6 +10,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::download::FileBody;
+use super::events::EventBody;
 use super::logs::LogBody;
 use super::pulled::PulledBody;
 use crate::state::clock;
@@ -22,6 +23,7 @@ enum Content {
     File(FileBody),
     Pulled(PulledBody),
     Log(Box<LogBody>),
+    Events(EventBody),
 }
 
 /// The body of an answer, and whatever has to live until it is sent.
@@ -57,6 +59,16 @@ impl ReplyBody {
         Self { content: Content::Log(Box::new(body)), guard: None }
     }
 
+    /// What is told when it comes to pass.
+    pub fn events(body: EventBody) -> Self {
+        Self { content: Content::Events(body), guard: None }
+    }
+
+    /// Whether it is no work to send this: it waits for news.
+    pub fn waits(&self) -> bool {
+        matches!(self.content, Content::Events(_))
+    }
+
     /// Keeps `guard` until this body has been sent or given up.
     pub fn with_guard(mut self, guard: Box<dyn Send>) -> Self {
         self.guard = Some(guard);
@@ -81,6 +93,7 @@ impl Body for ReplyBody {
             Content::File(file) => file.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
             Content::Pulled(body) => body.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
             Content::Log(body) => body.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
+            Content::Events(body) => body.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
         }
     }
 
@@ -93,7 +106,7 @@ impl Body for ReplyBody {
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::File(file) => file.left(),
             Content::Pulled(body) => body.left(),
-            Content::Log(_) => return SizeHint::default(),
+            Content::Events(_) | Content::Log(_) => return SizeHint::default(),
         })
     }
 }

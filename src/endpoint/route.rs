@@ -44,6 +44,8 @@ pub enum Route {
     Step(Option<RevText>),
     /// `GET steps/<rev>/progress`.
     Progress(RevText),
+    /// `GET steps/<rev>/events`; without a revision, `GET events`: the current one.
+    Events(Option<RevText>),
     /// `GET status`.
     Status,
     /// `POST` of pvtx `begin`.
@@ -242,6 +244,9 @@ mod tests {
             ("GET", "/cgi-bin/pvr/steps/7", Route::Step(rev("7"))),
             ("GET", "/cgi-bin/pvr/steps/a%5Cu%7B1b%7D", Route::Step(rev("a\\u{1b}"))),
             ("GET", "/cgi-bin/pvr/steps/7/progress", Route::Progress(RevText("7".into()))),
+            ("GET", "/cgi-bin/pvr/events", Route::Events(None)),
+            ("GET", "/cgi-bin/pvr/steps/locals/events/events", Route::Events(rev("locals/events"))),
+            ("HEAD", "/cgi-bin/pvr/steps/7/events", Route::Events(rev("7"))),
             ("GET", "/cgi-bin/pvr/status", Route::Status),
         ];
         for (method, path, want) in rows {
@@ -280,6 +285,7 @@ mod tests {
             ("PUT", "/cgi-bin/pvr/steps/0/json", NotAllowed("GET, HEAD".into())),
             ("PATCH", "/cgi-bin/pvr/steps", NotAllowed("GET, HEAD, POST".into())),
             ("OPTIONS", "/cgi-bin/pvr/status", NotAllowed("GET, HEAD".into())),
+            ("POST", "/cgi-bin/pvr/steps/7/events", NotAllowed("GET, HEAD".into())),
             ("BREW", "/cgi-bin/pvr/status", UnknownMethod),
             ("get", "/cgi-bin/pvr/status", UnknownMethod),
         ];

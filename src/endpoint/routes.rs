@@ -39,11 +39,13 @@ pub(super) enum Content {
     Nothing,
     /// JSON of a schema that the document has.
     Json(&'static str),
+    /// The same as a document, or one after the other as server-sent events.
+    Stream(&'static str),
     Text,
     Bytes,
 }
 
-use Content::{Bytes, Json, Nothing, Text};
+use Content::{Bytes, Json, Nothing, Stream, Text};
 
 const fn entry(method: &'static str, path: &'static str, id: &'static str, says: &'static str) -> Entry {
     let route = |_: Found| Err(RouteError::NotFound);
@@ -114,6 +116,27 @@ const REV_OR_CURRENT: &[Query] = &[Query {
     required: false,
 }];
 
+const FOLLOW: &[Query] = &[
+    Query {
+        name: "since",
+        says: "the id of what is known; without, the answer comes at once",
+        schema: r#"{"type":"string"}"#,
+        required: false,
+    },
+    Query {
+        name: "timeout",
+        says: "seconds to wait for news, or for a stream to go on",
+        schema: r#"{"type":"integer","minimum":0}"#,
+        required: false,
+    },
+    Query {
+        name: "stream",
+        says: "a stream, as with Accept: text/event-stream",
+        schema: r#"{"type":"boolean","default":false}"#,
+        required: false,
+    },
+];
+
 const LOG: &[Query] = &[
     Query {
         name: "rev",
@@ -166,6 +189,7 @@ const REMOVE: Entry = entry("PUT", "pvtx/remove", "pvtxRemove", "Removes a part 
     .is(|_| Ok(Route::Remove));
 
 const BLOB: &[(u16, Content)] = &[(200, Bytes), (206, Bytes), (304, Nothing)];
+const NEWS: &[(u16, Content)] = &[(200, Stream("Update")), (204, Nothing)];
 const OBJECTS: &[(u16, Content)] = &[(200, Json("Objects"))];
 const ANNOUNCED: &[(u16, Content)] = &[(200, Json("Object")), (409, Json("Object"))];
 
@@ -186,6 +210,11 @@ pub(super) const ROUTES: &[Entry] = &[
     entry("GET", "pvr/status", "status", "What runs, and how the device is.")
         .answers(&[(200, Json("Status"))])
         .is(|_| Ok(Route::Status)),
+    entry("GET", "pvr/events", "events", "How the update to the running revision goes, now or when there is news.")
+        .query(FOLLOW)
+        .answers(NEWS)
+        .refuses(&[404])
+        .is(|_| Ok(Route::Events(None))),
     entry("GET", "pvr/json", "state", "The running state, in canonical form.")
         .answers(&[(200, Json("State"))])
         .refuses(&[404])
@@ -242,6 +271,16 @@ pub(super) const ROUTES: &[Entry] = &[
         .answers(&[(200, Json("Progress"))])
         .refuses(&[404])
         .is(|found| Ok(Route::Progress(found.one()?))),
+    entry(
+        "GET",
+        "pvr/steps/{rev}/events",
+        "eventsOfStep",
+        "How the update to a revision goes, now or when there is news.",
+    )
+    .query(FOLLOW)
+    .answers(NEWS)
+    .refuses(&[404])
+    .is(|found| Ok(Route::Events(found.rev()))),
     // What an object is does not depend on the revision that one looks from.
     entry("GET", "pvr/steps/{rev}/objects", "objectsOfStep", "The same as /cgi-bin/pvr/objects.")
         .answers(OBJECTS)

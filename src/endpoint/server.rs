@@ -17,6 +17,9 @@ use super::stop::{Either, Stop, either};
 use super::tls::Tls;
 use crate::device::Device;
 
+/// How long what was sent may stay without an answer of the other machine: twice the silence that a body may have.
+const UNHEARD_MS: u32 = 60_000;
+
 /// Threads for what blocks: hashing, writing, syncing. They come and go; one job is short or rare.
 pub(super) const BLOCKING_THREADS: usize = 8;
 
@@ -115,6 +118,9 @@ async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, endpoint: Arc<Endpo
             let admitted = registry.admit(peer.ip().to_canonical()).await;
             // Answers go out in one write or are large: waiting to fill a segment only delays them.
             let _ = stream.set_nodelay(true);
+            // A peer that is gone without a word is given up after that, and not after a quarter of an hour: what waits for news
+            // writes too little to notice it otherwise.
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNHEARD_MS);
             let (tls, endpoint) = (tls.clone(), Arc::clone(&endpoint));
             tokio::spawn(connection::serve(stream, tls, admitted, endpoint, stopping.clone()));
         }
@@ -123,6 +129,7 @@ async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, endpoint: Arc<Endpo
         return never;
     }
     drop(listener);
+    endpoint.watching().close();
     let draining = either(timeout(endpoint.limits().shutdown_time, registry.emptied()), stopping.clone().wait_twice());
     match draining.await {
         Either::First(Ok(())) => Ended::Drained,

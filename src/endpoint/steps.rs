@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::Endpoint;
 use super::body::BodyReader;
 use super::error::ApiError;
+use super::guard::Base;
 use super::objects::bad_json;
 use super::reply::{self, Reply};
 use super::route::RevText;
@@ -52,6 +53,9 @@ struct Accepted<'a> {
     trail_id: &'a str,
     #[serde(rename = "commit-msg")]
     commit_msg: String,
+    /// Where to follow what becomes of it.
+    #[serde(rename = "events-url")]
+    events_url: String,
     progress: Box<RawValue>,
 }
 
@@ -100,7 +104,7 @@ impl Endpoint {
     }
 
     /// `POST steps`.
-    pub(super) async fn post_step(&self, body: &mut BodyReader) -> Result<Reply, ApiError> {
+    pub(super) async fn post_step(&self, body: &mut BodyReader, base: &Base) -> Result<Reply, ApiError> {
         let around = Around { bytes: self.limits().envelope_bytes, levels: 1 };
         let posted = self.install(body, around, envelope).await?;
         let accepted = Accepted {
@@ -109,6 +113,7 @@ impl Endpoint {
             state_sha: posted.sha.to_string(),
             trail_id: self.device().trail_id(),
             commit_msg: posted.commit_msg,
+            events_url: base.url(&format!("steps/{}/events", posted.rev)),
             progress: progress(Some(posted.progress.as_bytes())),
         };
         Ok(reply::json(StatusCode::OK, &accepted))

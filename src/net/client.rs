@@ -77,6 +77,12 @@ impl Client {
         Self { socket: Some(socket.into()), ..Self::new(patience, Trust::default()) }
     }
 
+    /// The same, with other limits on its waits.
+    #[must_use]
+    pub fn waiting(self, patience: Patience) -> Self {
+        Self { patience, ..self }
+    }
+
     /// The same, through proxies.
     #[must_use]
     pub fn through(self, proxies: Proxies) -> Self {

@@ -44,7 +44,7 @@ pub use call::{Reply, Sent};
 pub use command::Command;
 pub use control::{ContainerAction, DaemonAction, DriverAction, Signal};
 pub use error::{ControlError, Limited, Refusal};
-pub use follow::{Ended, Following};
+pub use follow::LOST;
 pub use info::{Container, Daemon, Group, Setting};
 pub use meta::Meta;
 pub use name::{NameError, Segment, StepName};

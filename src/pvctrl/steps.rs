@@ -5,6 +5,9 @@ use crate::net::Method;
 use crate::state::{Progress, Revision};
 use serde_json::Value;
 
+/// Largest progress that is read. The daemon puts at most 4 KiB of logs into one.
+const MAX_PROGRESS: usize = 64 * 1024;
+
 /// A revision in the daemon's list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListedStep {
@@ -124,7 +127,7 @@ impl Control {
 
     /// What became of a revision.
     pub fn progress(&self, name: &StepName) -> Result<Progress, ControlError> {
-        let body = self.get(&format!("/steps/{name}/progress"), MAX_LIST)?;
+        let body = self.get(&format!("/steps/{name}/progress"), MAX_PROGRESS)?;
         Progress::parse(&body).ok_or_else(|| ControlError::BadAnswer("a progress that is none".to_owned()))
     }
 

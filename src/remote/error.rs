@@ -52,6 +52,14 @@ pub enum RemoteError {
         /// What is wrong with it; escaped.
         why: String,
     },
+    /// The endpoint does not say what becomes of a revision.
+    #[error("{url} does not say what becomes of the revision: {why}")]
+    NoProgress {
+        /// Who.
+        url: String,
+        /// What it says instead; escaped.
+        why: String,
+    },
     /// An address in an answer cannot be used.
     #[error("{url} answered with a bad {field} \"{}\": {source}", escape(.text))]
     Address {

@@ -7,6 +7,7 @@
 //! | [`Remote::download`] | `GET <objects-endpoint>/<sha>`, `GET signed-geturl` | 200, the bytes of that sha256 |
 //! | [`Remote::upload`] | `POST <objects-endpoint>/`, `PUT signed-puturl` | 200, or 409 with `Pantahub-Object-Type`; 200 |
 //! | [`Remote::post`] | `POST post-url` | 200, `rev` |
+//! | [`Remote::follow`] | `GET events-url` of the post's answer, else of its step | 200 and `progress` |
 //! | [`Remote::put`] | `PUT json-get-url` | 200, JSON |
 //! | [`Remote::step`] | `GET json-get-url/..` | 200, JSON |
 //! | [`Remote::lacks`] | `GET <objects-endpoint>/<sha>` | 200 or 404 |
@@ -22,6 +23,7 @@ mod copy;
 mod document;
 mod download;
 mod error;
+mod follow;
 mod observer;
 mod post;
 mod record;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::follow::FollowedAt;
 use super::record::{self, PostRecord};
 use super::rest::{self, Call, shown};
 use super::{Remote, RemoteError};
-use crate::net::Method;
+use crate::net::{Method, Url};
 use crate::state::canonical::to_canonical;
 use crate::state::{Object, ObjectId, State, Value, escape};
 
@@ -48,7 +49,7 @@ pub struct Post<'a> {
     pub envelope: Object,
 }
 
-/// What became of it. All three are shown to people, and escaped already.
+/// What came of it. The texts are shown to people, and escaped already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Posted {
     /// The revision's name.
@@ -57,6 +58,8 @@ pub struct Posted {
     pub state_sha: String,
     /// Which device.
     pub trail_id: String,
+    /// Where to follow the revision.
+    pub(super) followed_at: FollowedAt,
 }
 
 impl Remote {
@@ -87,13 +90,13 @@ impl Remote {
             return Err(self.session.refusal(url, response));
         }
         let own_sha = post.state.sha()?;
-        posted(rest::json(url, response)?, &own_sha)
+        posted(rest::json(url, response)?, &own_sha, url)
             .ok_or_else(|| RemoteError::Answer { url: shown(url), why: "without a usable rev".to_owned() })
     }
 }
 
 /// `rev` may be a number, -1 with `revlocal` beside it, or a name.
-fn posted(record: PostRecord, own_sha: &ObjectId) -> Option<Posted> {
+fn posted(record: PostRecord, own_sha: &ObjectId, url: &Url) -> Option<Posted> {
     let rev = record::text(&record.rev);
     let rev = match rev.as_deref() {
         None | Some("-1") => record::text(&record.revlocal)?,
@@ -104,6 +107,7 @@ fn posted(record: PostRecord, own_sha: &ObjectId) -> Option<Posted> {
         rev: escape(&rev).into_owned(),
         state_sha: shown(record::text(&record.state_sha)).unwrap_or_else(|| own_sha.to_string()),
         trail_id: shown(record::text(&record.trail_id)).unwrap_or_else(|| "(not given)".to_owned()),
+        followed_at: FollowedAt::new(url, &rev, record.events_url.as_str()),
     })
 }
 
@@ -129,6 +133,7 @@ mod tests {
     fn answers_to_a_post() {
         let own = ObjectId::from_bytes([0xab; 32]);
         let own_sha = own.to_string();
+        let url = Url::parse("http://x/steps").unwrap();
         let table = [
             ("{\"rev\":7,\"state-sha\":\"cd\",\"trail-id\":\"dev1\"}", Some(("7", "cd", "dev1"))),
             (
@@ -142,7 +147,7 @@ mod tests {
             ("{}", None),
         ];
         for (text, expected) in table {
-            let got = posted(serde_json::from_str(text).unwrap(), &own);
+            let got = posted(serde_json::from_str(text).unwrap(), &own, &url);
             let got = got.as_ref().map(|p| (p.rev.as_str(), p.state_sha.as_str(), p.trail_id.as_str()));
             assert_eq!(got, expected, "{text}");
         }

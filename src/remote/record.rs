@@ -96,6 +96,19 @@ pub(super) struct PostRecord {
     pub(super) state_sha: Value,
     #[serde(rename = "trail-id", default)]
     pub(super) trail_id: Value,
+    #[serde(rename = "events-url", default)]
+    pub(super) events_url: Value,
+}
+
+/// A step, of which only this is read, or what an endpoint that can be followed says of one (`docs/events.md`).
+#[derive(Debug, Deserialize)]
+pub(super) struct ProgressRecord {
+    #[serde(default)]
+    pub(super) id: Value,
+    #[serde(default)]
+    pub(super) progress: Value,
+    #[serde(rename = "overtaken-by", default)]
+    pub(super) overtaken_by: Value,
 }
 
 /// The body of an error, as this project's endpoint writes it; the hub has some of the fields.

@@ -129,6 +129,11 @@ impl Session {
         Self { client, home: access.auth.same_server(endpoint), access: access.clone() }
     }
 
+    /// The same, with other limits on its waits.
+    pub(super) fn waiting(&self, patience: crate::net::Patience) -> Self {
+        Self { client: self.client.clone().waiting(patience), ..self.clone() }
+    }
+
     /// The token for this address, if it gets one.
     fn token(&self, url: &Url) -> Option<AccessToken> {
         match &self.access.token {

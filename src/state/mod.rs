@@ -16,6 +16,7 @@
 //! | [`part`] | part selection: `#a,b,-c` |
 //! | [`patch`] | RFC 7396 merge patch |
 //! | [`progress`] | how far a revision has come |
+//! | [`update`] | how an update goes and how it ends |
 //! | [`mod@escape`] | showing names that may hold anything |
 //! | [`clock`] | what time it is, and how that is written |
 
@@ -32,6 +33,7 @@ pub mod path;
 pub mod pretty;
 pub mod progress;
 pub mod revision;
+pub mod update;
 
 pub use document::{Entry, Finding, Spec, State, StateError};
 pub use escape::{escape, escape_text};
@@ -42,3 +44,4 @@ pub use part::PartSelection;
 pub use path::StatePath;
 pub use progress::{Progress, Status};
 pub use revision::Revision;
+pub use update::{Course, Ended, Following, Heard, Seen};

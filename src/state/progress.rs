@@ -57,6 +57,11 @@ impl Status {
         }
     }
 
+    /// Whether nothing has been done about it yet.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, Self::New | Self::Queued)
+    }
+
     /// Whether an update to this revision is under way.
     pub fn is_in_progress(&self) -> bool {
         matches!(self, Self::Queued | Self::Downloading | Self::InProgress | Self::Testing)

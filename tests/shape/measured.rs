@@ -71,6 +71,33 @@ const MEASURES: &[Measure] = &[
         let got = std::io::Read::read(&mut socket, &mut first).unwrap_or(0);
         if first[..got].ends_with(b" 100") { "100" } else { "nothing; the client sends after a while" }.to_owned()
     }),
+    ("`Accept: text/event-stream`", |device| {
+        let answer = device.ask("GET", "steps/0/events", &[("Accept", "text/event-stream")], b"");
+        let stream = answer.header("content-type") == Some("text/event-stream");
+        if stream { "a stream" } else { "a document; `?stream` asks for a stream" }.to_owned()
+    }),
+    ("`Last-Event-ID`", |device| {
+        let id = device.get("steps/0/events").json()["id"].as_str().expect("an id").to_owned();
+        let last = format!("{id}.end");
+        device.ask("GET", "steps/0/events?stream", &[("Last-Event-ID", &last)], b"").status.to_string()
+    }),
+    ("events of a stream come", |device| {
+        let records = device.root.path().join("trails/locals/waits/.pv");
+        std::fs::create_dir_all(&records).expect("make a revision");
+        std::fs::write(records.join("progress"), r#"{"status":"TESTING"}"#).expect("write its progress");
+        let mut conn = Conn::open(&device.server.host()).expect("connect");
+        conn.send("GET", "/cgi-bin/pvr/steps/locals/waits/events?stream", &[], b"").expect("ask");
+        let mut socket = conn.socket().expect("a socket");
+        socket.set_read_timeout(Some(Duration::from_secs(2))).expect("set a timeout");
+        let (mut seen, mut piece) = (Vec::new(), [0; 4096]);
+        while !String::from_utf8_lossy(&seen).contains("\n\n") || !String::from_utf8_lossy(&seen).contains("TESTING") {
+            match std::io::Read::read(&mut socket, &mut piece) {
+                Ok(got @ 1..) => seen.extend_from_slice(&piece[..got]),
+                _ => return "all at its end".to_owned(),
+            }
+        }
+        "as they happen".to_owned()
+    }),
     ("a path that ends with `/`", |device| device.get("steps/").status.to_string()),
     ("`%2F` in a segment", |device| whose(device, "steps/a%2Fb")),
     ("`%00`", |device| whose(device, "steps/a%00b")),

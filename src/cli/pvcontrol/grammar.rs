@@ -1,10 +1,9 @@
 //! The words of a command line, apart from what they mean.
 
 use std::ffi::OsString;
-use std::time::Duration;
 
 use super::Options;
-use crate::state::escape;
+use crate::state::{escape, update};
 
 pub(super) const USAGE: &str = "\
 Usage: pvcontrol [options] <command> [arguments]
@@ -94,10 +93,9 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Parsed, Usag
         match arg.as_str() {
             "--" if ours => ours = false,
             "--json" if ours => options.json = true,
-            "--wait" if ours => options.wait = Some(Duration::from_secs(600)),
+            "--wait" if ours => options.wait = Some(update::USUAL_WAIT),
             wait if ours && wait.starts_with("--wait=") => {
-                let seconds = wait["--wait=".len()..].parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
-                options.wait = Some(Duration::from_secs(seconds.ok_or(Usage::Seconds)?));
+                options.wait = Some(update::wait(&wait["--wait=".len()..]).ok_or(Usage::Seconds)?);
             }
             "-h" | "--help" if words.is_empty() => return Ok(Parsed::Help),
             "-v" if words.is_empty() => options.verbose = true,

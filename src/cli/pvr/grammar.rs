@@ -6,7 +6,7 @@
 //!
 //! - One dash or two, whatever the length: `-message x`, `--m x`. Short flags are not clustered.
 //! - `--flag=value`, or the value in the next argument, whatever it begins with. A switch takes its value (`=false`) in
-//!   the same argument only. Of several, the last counts; lists collect.
+//!   the same argument only, and so does a flag that may stand without its value. Of several, the last counts; lists collect.
 //! - Behind a command, flags and positional arguments may be mixed. Before one, the first that is no flag is the command.
 //!   What stands behind `--` is positional.
 //! - A flag wins over the environment, and that over the default. A list from the environment is parted at commas.
@@ -136,6 +136,8 @@ struct Flag<'a> {
 enum Kind {
     Switch,
     Value,
+    /// A value that may be left out.
+    Optional,
     List,
 }
 
@@ -214,6 +216,10 @@ impl<'a> Level<'a> {
                 given.flags.insert(found.long.to_owned(), Value::Switch(on));
                 continue;
             }
+            if found.kind == Kind::Optional && value.is_none() {
+                given.flags.insert(found.long.to_owned(), Value::Switch(true));
+                continue;
+            }
             let Some(value) = value.or_else(|| rest.next()) else {
                 return Err(self.wrong(format!("flag needs an argument: -{name}")));
             };
@@ -274,7 +280,7 @@ impl<'a> Level<'a> {
 fn from_variable(kind: Kind, text: &OsStr) -> Option<Value> {
     Some(match kind {
         Kind::Switch => Value::Switch(truth(text)?),
-        Kind::Value => Value::Texts(vec![text.to_owned()]),
+        Kind::Value | Kind::Optional => Value::Texts(vec![text.to_owned()]),
         Kind::List => {
             let parts = text.as_bytes().split(|byte| *byte == b',');
             Value::Texts(parts.map(|part| OsString::from_vec(part.trim_ascii().to_owned())).collect())
@@ -295,6 +301,7 @@ fn kind(arg: &Arg) -> Kind {
     match arg.get_action() {
         ArgAction::SetTrue => Kind::Switch,
         ArgAction::Append => Kind::List,
+        _ if arg.get_num_args().is_some_and(|count| count.min_values() == 0) => Kind::Optional,
         _ => Kind::Value,
     }
 }

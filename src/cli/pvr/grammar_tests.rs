@@ -20,7 +20,12 @@ fn program() -> Command {
                 .arg(switch("canonical").short('c'))
                 .arg(words()),
         )
-        .subcommand(Command::new("init").arg(value("objects").short('o')).arg(words()))
+        .subcommand(
+            Command::new("init")
+                .arg(value("objects").short('o'))
+                .arg(value("wait").num_args(0..=1).require_equals(true))
+                .arg(words()),
+        )
         .subcommand(
             Command::new("sig").arg(value("key").short('k')).subcommand(
                 Command::new("add")
@@ -78,6 +83,10 @@ fn flags_and_positional_arguments() {
         ("sig add -m -comp_gzip x", "sig add --message=-comp_gzip -- x"),
         ("init -o=a=b", "init --objects=a=b --"),
         ("init -o=", "init --objects= --"),
+        // One that may stand alone takes no word behind it.
+        ("init -wait x", "init --wait -- x"),
+        ("init x --wait=5", "init --wait=5 -- x"),
+        ("init --wait --wait=5 --wait", "init --wait --"),
         // Behind -- everything is as it is.
         ("add -- -raw -- x", "add -- -raw -- x"),
         ("add x -- --raw", "add -- x --raw"),

@@ -19,6 +19,7 @@ mod dm_verify;
 mod export;
 mod failure;
 mod fastcopy;
+mod following;
 mod fsck;
 mod get;
 mod global_config;

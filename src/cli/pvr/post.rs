@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::following::{self, follow};
 use super::report;
 use super::sending::{self, Becomes};
 use super::show::{self, Progress};
@@ -29,6 +30,8 @@ pub(super) struct Args {
     /// Take the volumes of dm-verity as they are: the device checks them otherwise, before it makes the revision
     #[arg(long)]
     no_verity_check: bool,
+    #[command(flatten)]
+    follow: following::Flag,
     /// Send objects again that the device has
     #[arg(short, long)]
     force: bool,
@@ -47,6 +50,8 @@ struct Document<'a> {
     trail_id: &'a str,
     objects: report::Objects,
     warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    update: Option<&'a following::Update>,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
@@ -91,16 +96,34 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         drop(working);
         return sending::print(args.flags, &reference.text, &plan, Becomes::Revision);
     }
+    let wait = args.follow.limit();
+    // What a revision of that name says by then is not what becomes of it now.
+    let before = wait.and_then(|_| remote.before_post(&options.rev));
     let progress = Progress::beside(args.flags.json);
     let (posted, sent) =
         repo.post(&remote, &reference.text, &options, &progress, &mut show::synched).map_err(failed)?;
     show::warn(&sent.warnings);
     show::posted(&posted);
-    if args.flags.json {
-        let Posted { rev, state_sha, trail_id } = &posted;
-        let (objects, warnings) = ((&sent).into(), sent.warnings.as_slice());
-        let target = &reference.text;
-        return report::json(&Document { target, dry_run: false, rev, state_sha, trail_id, objects, warnings });
+    drop(progress);
+    let followed = wait.map(|limit| follow(&remote, &posted, before.as_ref(), limit));
+    let Posted { rev, state_sha, trail_id, .. } = &posted;
+    let document = || Document {
+        target: &reference.text,
+        dry_run: false,
+        rev,
+        state_sha,
+        trail_id,
+        objects: (&sent).into(),
+        warnings: &sent.warnings,
+        update: None,
+    };
+    match (args.flags.json, followed) {
+        (false, None) => Ok(()),
+        (false, Some(followed)) => followed.end(),
+        (true, None) => report::json(&document()),
+        (true, Some(followed)) => {
+            report::json(&Document { update: Some(&followed.update), ..document() })?;
+            followed.end()
+        }
     }
-    Ok(())
 }

@@ -10,7 +10,7 @@ use crate::repo::batch::{Batch, Target};
 use crate::repo::error::{Context, RepoError};
 use crate::repo::index::{Added, Index};
 use crate::repo::working::hash_file;
-use crate::repo::{Repo, Run, Status};
+use crate::repo::{Run, Status};
 use crate::state::{Object, ObjectId, State, StatePath};
 
 /// What a conversion did.

@@ -278,6 +278,11 @@ impl Daemon {
         self.shared.advance();
     }
 
+    /// Says something of a revision, as an update would.
+    pub fn say(&self, name: &str, status: &str, message: &str, progress: u8) {
+        update::say(&mut self.state(), name, status, message, progress);
+    }
+
     /// Whether an update is under way.
     pub fn is_updating(&self) -> bool {
         self.state().update.is_running()

@@ -196,7 +196,7 @@ fn fail(state: &mut State, name: &str, why: &'static str) {
     state.disk.set_trying(None).ok();
 }
 
-fn say(state: &mut State, name: &str, status: &str, message: &str, progress: u8) {
+pub(super) fn say(state: &mut State, name: &str, status: &str, message: &str, progress: u8) {
     let text = format!(r#"{{"status":"{status}","status-msg":"{message}","progress":{progress},"retries":0}}"#);
     let file = state.disk.trail(name).join(".pv/progress");
     state.disk.write(&file, text.as_bytes()).ok();
