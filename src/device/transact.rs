@@ -8,6 +8,8 @@
 //! the same transaction.
 
 use std::io::{self, Read};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::{Back, Checks, Device, DeviceError, OnPost, Post, Verity};
 use crate::pvtx::{Base, PvtxError, Target, Transaction, revision_for};
@@ -16,6 +18,11 @@ use crate::store::ArchiveError;
 
 /// Bytes of one read.
 const PIECE: usize = 64 * 1024;
+
+/// How long an object of a package waits for another upload of the same, and how long until it looks again. A client that has left
+/// is noticed in that time; longer, and the package's own client would be taken for one that sends nothing.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
 
 impl Device {
     fn transaction(&self, limits: &JsonLimits) -> Result<Transaction, DeviceError> {
@@ -76,7 +83,13 @@ impl Device {
         if self.keep_object(&id, size).map_err(not_taken)?.is_some() {
             return Ok(());
         }
-        let mut upload = self.begin_upload(id, size).map_err(not_taken)?;
+        let begun = Instant::now();
+        let mut upload = loop {
+            match self.begin_upload(id, size) {
+                Err(DeviceError::NotYet(_)) if begun.elapsed() < PATIENCE => sleep(PAUSE),
+                begun => break begun.map_err(not_taken)?,
+            }
+        };
         let mut piece = vec![0; PIECE];
         loop {
             match from.read(&mut piece) {

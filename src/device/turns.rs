@@ -4,11 +4,13 @@
 //! removes what no revision has. So the processes that talk to one socket (a `serve`, and each program of a web server) share
 //! a folder, 0700 and theirs alone:
 //!
-//!     <state folder>/uploads/<16 hex: the path of the socket>/
-//!         lock       shared: objects and revisions are on their way; exclusive: the daemon collects
-//!         <sha256>   locked by the process that sends this object now. Empty until it was sent whole; then it has a byte, and
-//!                    for a day from its last change the object waits for a revision that has it
-//!         testing    the revision that is being tested, written when that was first seen
+//! ```text
+//! <state folder>/uploads/<16 hex: the path of the socket>/
+//!     lock       shared: objects and revisions are on their way; exclusive: the daemon collects
+//!     <sha256>   locked by the process that sends this object now. Empty until it was sent whole; then it has a byte, and
+//!                for a day from its last change the object waits for a revision that has it
+//!     testing    the revision that is being tested, written when that was first seen
+//! ```
 //!
 //! The state folder is the one that is named, else `/run/pvr-agent`, else `pvr-agent-<uid>` where temporary files are: what is in
 //! it means nothing after a reboot. Locks are the kernel's, so a process that is killed holds none; the empty file that it

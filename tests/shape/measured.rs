@@ -82,7 +82,7 @@ const MEASURES: &[Measure] = &[
         device.ask("GET", "steps/0/events?stream", &[("Last-Event-ID", &last)], b"").status.to_string()
     }),
     ("events of a stream come", |device| {
-        let records = device.root.path().join("trails/locals/waits/.pv");
+        let records = device.store().join("trails/locals/waits/.pv");
         std::fs::create_dir_all(&records).expect("make a revision");
         std::fs::write(records.join("progress"), r#"{"status":"TESTING"}"#).expect("write its progress");
         let mut conn = Conn::open(&device.server.host()).expect("connect");
@@ -116,7 +116,7 @@ const MEASURES: &[Measure] = &[
         http::get(&format!("http://{host}/cgi-bin/.pvrremote")).status.to_string()
     }),
     ("a log that is followed", |device| {
-        let log = device.root.path().join("logs/0/pantavisor/pantavisor.log");
+        let log = device.store().join("logs/0/pantavisor/pantavisor.log");
         std::fs::create_dir_all(log.parent().expect("a folder")).expect("make the folder of a log");
         std::fs::write(&log, "first\n").expect("write a log");
         let mut conn = Conn::open(&device.server.host()).expect("connect");
