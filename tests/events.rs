@@ -1,8 +1,5 @@
 //! `GET steps/<rev>/events`: server-sent events and long polls, on both back ends and in every shape.
 mod black_box;
-#[path = "support/control/mod.rs"]
-#[allow(clippy::disallowed_methods, reason = "the daemon of the tests keeps this machine's time")]
-mod control;
 mod following;
 mod shape;
 

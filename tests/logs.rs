@@ -1,9 +1,6 @@
 //! Logs over the network: what is read of them, who follows them, and what is not to be had by way of them.
 #![allow(clippy::duplicate_mod)] // both kinds of helpers bring along how the program is found
 mod black_box;
-#[path = "support/control/mod.rs"]
-#[allow(clippy::disallowed_methods, reason = "the daemon of the tests keeps this machine's time")]
-mod control;
 mod sdk;
 mod shape;
 #[path = "support/tar.rs"]
@@ -11,9 +8,9 @@ mod tar;
 
 use black_box::http::Conn;
 use black_box::{agent, program};
-use control::Config;
 use sdk::{Back, Device, each};
 use shape::Shape;
+use shape::control::Config;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;

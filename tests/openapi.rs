@@ -2,9 +2,6 @@
 //! held against it. Another implementation says whether it is OpenAPI, and whether the answers are what its schemas say.
 #![allow(clippy::duplicate_mod)] // both kinds of helpers bring along how the program is found
 mod black_box;
-#[path = "support/control/mod.rs"]
-#[allow(clippy::disallowed_methods, reason = "the daemon of the tests keeps this machine's time")]
-mod control;
 mod sdk;
 mod shape;
 #[path = "support/tar.rs"]

@@ -1,9 +1,6 @@
 //! `pvr post --wait`: the exit code says how the update ended; a device that restarts in the middle is waited for.
 #![allow(clippy::duplicate_mod)] // both kinds of helpers bring along how the program is found
 mod black_box;
-#[path = "support/control/mod.rs"]
-#[allow(clippy::disallowed_methods, reason = "the daemon of the tests keeps this machine's time")]
-mod control;
 #[path = "client/device.rs"]
 mod device;
 mod following;
@@ -116,7 +113,7 @@ fn the_real_course_of_an_update_is_followed() {
     ] {
         let device = Device::start(Back::Socket);
         let daemon = device.daemon.as_ref().unwrap();
-        let pace = control::Pace::Every(std::time::Duration::from_millis(400));
+        let pace = shape::control::Pace::Every(std::time::Duration::from_millis(400));
         daemon.configure(|config| config.pace = pace);
         let folder = format!("r-{on_post}");
         home.pvr("", &["clone", &device.server.base, &folder]).code(0);

@@ -1,9 +1,6 @@
 //! Transactions over the network, on each back end, by `serve` and as a CGI.
 #![allow(clippy::duplicate_mod)] // both kinds of helpers bring along how the program is found
 mod black_box;
-#[path = "support/control/mod.rs"]
-#[allow(clippy::disallowed_methods, reason = "the daemon of the tests keeps this machine's time")]
-mod control;
 mod sdk;
 mod shape;
 #[path = "support/tar.rs"]
@@ -12,10 +9,10 @@ mod tar;
 use black_box::http::Conn;
 use black_box::seed::{debris, visible};
 use black_box::{Dice, program, rounds, sha256};
-use control::{Config, Defects, Facts};
 use sdk::{Back, Device, each, package};
 use serde_json::{Value, json};
 use shape::Shape;
+use shape::control::{self, Config, Defects, Facts};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
