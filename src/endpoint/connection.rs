@@ -35,7 +35,7 @@ use super::wire::Wire;
 type Answering = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
 
 /// Bytes that one read of the socket brings at most. Larger ones would save little and cost every connection.
-const BUFFER: usize = 64 * 1024;
+const BUFFER: usize = 128 * 1024;
 
 /// Why a connection ends.
 enum End {

@@ -21,7 +21,7 @@ use crate::device::{Device, DeviceError, Upload as Writer};
 use crate::state::ObjectId;
 
 /// Bytes that may wait while others are written.
-const AHEAD: usize = 128 * 1024;
+const AHEAD: usize = 384 * 1024;
 
 /// And in how many pieces: each keeps a whole read buffer alive, however small it is.
 const PIECES: usize = 32;
