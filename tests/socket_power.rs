@@ -248,5 +248,6 @@ fn killed_at_any_moment_before_the_power_goes() {
          {ran} revisions had run and were cut afterwards; of the objects, {} were gone then, {} damaged, {} whole",
         left[0], left[1], left[2]
     );
-    assert!(left.iter().all(|count| *count > 0), "the cuts were of one kind: {left:?}");
+    // A few kills, or those of a slow processor, may all come before anything is whole.
+    assert!(kills < 100 || left.iter().all(|count| *count > 0), "the cuts were of one kind: {left:?}");
 }
