@@ -65,7 +65,7 @@ mod upload;
 mod wire;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -110,6 +110,8 @@ pub struct Endpoint {
     /// Whoever reads a state, one at a time: as a tree it takes many times the memory of its text.
     reading: Arc<Semaphore>,
     watching: Arc<Watching>,
+    /// How many uploads are being received.
+    uploads: AtomicUsize,
     /// Different for every start, so that ids of two runs in one log don't meet.
     run: u32,
     requests: AtomicU32,
@@ -130,6 +132,7 @@ impl Endpoint {
             adding: Arc::new(Semaphore::new(limits.packages)),
             reading: Arc::new(Semaphore::new(1)),
             watching: Watching::new(Arc::clone(&device), limits.watchers),
+            uploads: AtomicUsize::new(0),
             run: mixed as u32,
             requests: AtomicU32::new(0),
             device,

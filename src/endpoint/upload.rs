@@ -1,10 +1,11 @@
 //! `PUT objects/<sha>/blob`: from the network to a nameless file, hashed on the way.
 //!
 //! The network is read while the disk writes: what has come in the meantime is handed over in one job. A thread
-//! of the pool is never kept waiting for the network, and at most [`AHEAD`] bytes wait for the disk.
+//! of the pool is never kept waiting for the network, and at most [`AHEAD`] bytes of each wait for the disk.
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -20,16 +21,44 @@ use super::reply::{self, Reply};
 use crate::device::{Device, DeviceError, Upload as Writer};
 use crate::state::ObjectId;
 
-/// Bytes that may wait while others are written.
-const AHEAD: usize = 384 * 1024;
+/// Bytes of an upload that may wait while others are written. Larger hand-overs to the disk are fewer; but all uploads together
+/// have [`TOGETHER`], unless each were to get less than the lower bound.
+const AHEAD: (usize, usize) = (128 * 1024, 384 * 1024);
+const TOGETHER: usize = 2 * 1024 * 1024;
 
 /// And in how many pieces: each keeps a whole read buffer alive, however small it is.
-const PIECES: usize = 32;
+const PIECES: usize = 16;
 
 /// How long an upload waits for another one of the same object, and how long until it looks again. Nothing of it has been read
 /// yet, so it keeps no thread and no memory.
 const PATIENCE: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// One of the uploads that are being received.
+struct Receiving<'a>(&'a AtomicUsize);
+
+impl<'a> Receiving<'a> {
+    fn begin(uploads: &'a AtomicUsize) -> Self {
+        uploads.fetch_add(1, Ordering::Relaxed);
+        Self(uploads)
+    }
+
+    /// Bytes that may wait for the disk now.
+    fn ahead(&self) -> usize {
+        ahead(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The share of each of so many uploads.
+fn ahead(uploads: usize) -> usize {
+    (TOGETHER / uploads.max(1)).clamp(AHEAD.0, AHEAD.1)
+}
 
 type Writing = Job<Result<Writer, DeviceError>>;
 
@@ -64,7 +93,7 @@ impl Endpoint {
                 None => sleep(PAUSE).await,
             }
         };
-        let writer = match receive(self.disk(), writer, body).await {
+        let writer = match receive(self.disk(), &Receiving::begin(&self.uploads), writer, body).await {
             Ok(writer) => writer,
             Err((error, writer)) => {
                 // Giving a large file back to the file system, or telling somebody else, takes its time.
@@ -96,7 +125,12 @@ fn declared(announced: Option<u64>, body: &BodyReader) -> Result<u64, ApiError> 
 }
 
 /// Moves the body into the writer. With the error comes what is left of the writer.
-async fn receive(disk: &Disk, writer: Writer, body: &mut BodyReader) -> Result<Writer, (ApiError, Option<Writer>)> {
+async fn receive(
+    disk: &Disk,
+    receiving: &Receiving<'_>,
+    writer: Writer,
+    body: &mut BodyReader,
+) -> Result<Writer, (ApiError, Option<Writer>)> {
     let mut idle = Some(writer);
     let mut job: Option<Writing> = None;
     let mut ahead = Vec::new();
@@ -113,7 +147,7 @@ async fn receive(disk: &Disk, writer: Writer, body: &mut BodyReader) -> Result<W
                 Ok(writer)
             }));
         }
-        let room = !complete && waiting < AHEAD && ahead.len() < PIECES;
+        let room = !complete && waiting < receiving.ahead() && ahead.len() < PIECES;
         if complete && job.is_none() {
             return idle.ok_or_else(|| (ApiError::internal("an upload lost its file"), None));
         }
@@ -147,5 +181,22 @@ async fn receive(disk: &Disk, writer: Writer, body: &mut BodyReader) -> Result<W
                 return Err((error, idle));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_uploads_took_three_times_the_memory_so_that_few_were_faster() {
+        assert_eq!((ahead(0), ahead(1), ahead(5)), (AHEAD.1, AHEAD.1, AHEAD.1));
+        for uploads in 1..200 {
+            assert!(ahead(uploads) == AHEAD.0 || ahead(uploads) * uploads <= TOGETHER, "{uploads}");
+        }
+        assert_eq!(ahead(64), AHEAD.0, "as it was");
+        let count = AtomicUsize::new(0);
+        drop((Receiving::begin(&count), Receiving::begin(&count)));
+        assert_eq!(count.load(Ordering::Relaxed), 0);
     }
 }
