@@ -34,8 +34,9 @@ use super::wire::Wire;
 /// A future of an answer; boxed, so that the connection can be moved while it runs.
 type Answering = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
 
-/// Bytes that one read of the socket brings at most. Half of it made uploads a quarter slower; more would cost every connection.
-const BUFFER: usize = 128 * 1024;
+/// Bytes that one read of the socket brings at most. Above what an allocator maps on its own (128 KiB in musl) uploads are a
+/// quarter slower, and every connection costs more.
+const BUFFER: usize = 64 * 1024;
 
 /// Why a connection ends.
 enum End {

@@ -21,13 +21,10 @@ use super::reply::{self, Reply};
 use crate::device::{Device, DeviceError, Upload as Writer};
 use crate::state::ObjectId;
 
-/// Bytes of an upload that may wait while others are written. Larger hand-overs to the disk are fewer; but all uploads together
-/// have [`TOGETHER`], unless each were to get less than the lower bound.
-const AHEAD: (usize, usize) = (128 * 1024, 384 * 1024);
+/// Bytes of an upload that may wait while as many are written. Larger hand-overs to the disk are fewer; but all uploads together
+/// have [`TOGETHER`] waiting, unless each were to get less than the lower bound.
+const AHEAD: (usize, usize) = (128 * 1024, 320 * 1024);
 const TOGETHER: usize = 2 * 1024 * 1024;
-
-/// And in how many pieces: each keeps a whole read buffer alive, however small it is.
-const PIECES: usize = 16;
 
 /// How long an upload waits for another one of the same object, and how long until it looks again. Nothing of it has been read
 /// yet, so it keeps no thread and no memory.
@@ -60,11 +57,13 @@ fn ahead(uploads: usize) -> usize {
     (TOGETHER / uploads.max(1)).clamp(AHEAD.0, AHEAD.1)
 }
 
-type Writing = Job<Result<Writer, DeviceError>>;
+/// A writer, and the buffer that it has emptied.
+type Written = (Writer, Vec<u8>);
+type Writing = Job<Result<Written, DeviceError>>;
 
 /// What happens first.
 enum Event {
-    Written(Result<Writer, DeviceError>),
+    Written(Result<Written, DeviceError>),
     Data(Result<Option<Bytes>, ApiError>),
 }
 
@@ -125,31 +124,36 @@ fn declared(announced: Option<u64>, body: &BodyReader) -> Result<u64, ApiError> 
 }
 
 /// Moves the body into the writer. With the error comes what is left of the writer.
+///
+/// Two buffers take turns: one is filled from the network, the other is being written. What arrives is copied into the first at
+/// once, so that the connection reads into the same warm memory again: keeping its buffers until they are written had the kernel
+/// map, clear and unmap fresh memory for every one of them, which cost more than the copies do.
 async fn receive(
     disk: &Disk,
     receiving: &Receiving<'_>,
     writer: Writer,
     body: &mut BodyReader,
 ) -> Result<Writer, (ApiError, Option<Writer>)> {
-    let mut idle = Some(writer);
+    let mut idle = Some((writer, Vec::new()));
     let mut job: Option<Writing> = None;
     let mut ahead = Vec::new();
-    let mut waiting = 0;
     let mut complete = false;
     loop {
-        if let Some(mut writer) = idle.take_if(|_| !ahead.is_empty()) {
-            let pieces: Vec<Bytes> = std::mem::take(&mut ahead);
-            waiting = 0;
+        if let Some((mut writer, spare)) = idle.take_if(|_| !ahead.is_empty()) {
+            let mut full = std::mem::replace(&mut ahead, spare);
+            let most = receiving.ahead();
             job = Some(disk.work(move || {
-                for piece in pieces {
-                    writer.write_all(&piece)?;
+                writer.write_all(&full)?;
+                full.clear();
+                if full.capacity() > 2 * most {
+                    full.shrink_to(most);
                 }
-                Ok(writer)
+                Ok((writer, full))
             }));
         }
-        let room = !complete && waiting < receiving.ahead() && ahead.len() < PIECES;
+        let room = !complete && ahead.len() < receiving.ahead();
         if complete && job.is_none() {
-            return idle.ok_or_else(|| (ApiError::internal("an upload lost its file"), None));
+            return idle.map(|(writer, _)| writer).ok_or_else(|| (ApiError::internal("an upload lost its file"), None));
         }
         let event = poll_fn(|cx| {
             if let Some(job) = &mut job
@@ -164,21 +168,18 @@ async fn receive(
             Poll::Pending
         });
         match event.await {
-            Event::Written(Ok(writer)) => {
+            Event::Written(Ok(written)) => {
                 job = None;
-                idle = Some(writer);
+                idle = Some(written);
             }
             Event::Written(Err(error)) => return Err((ApiError::from(error).close(), None)),
             Event::Data(Ok(None)) => complete = true,
-            Event::Data(Ok(Some(data))) => {
-                waiting += data.len();
-                ahead.push(data);
-            }
+            Event::Data(Ok(Some(data))) => ahead.extend_from_slice(&data),
             Event::Data(Err(error)) => {
                 if let Some(job) = job {
                     idle = job.await.ok().and_then(Result::ok);
                 }
-                return Err((error, idle));
+                return Err((error, idle.map(|(writer, _)| writer)));
             }
         }
     }
