@@ -1,7 +1,7 @@
 //! An object on its way in.
 //!
 //! What comes from a client is pushed, piece by piece; the control socket pulls what it sends. Between the two is a thread and a
-//! channel of two pieces: a client that is faster than the daemon waits, and nothing is kept but these and the last one that came.
+//! channel of one piece: a client that is faster than the daemon waits, and nothing is kept but this and the last one that came.
 //! That is sent when the request has come to a good end: what the daemon has whole it keeps, whatever is answered.
 
 use std::io::{self, Read};
@@ -14,8 +14,10 @@ use crate::pvctrl::{Control, ControlError};
 use crate::state::ObjectId;
 use crate::store::{Sealed, Writer};
 
-/// Pieces that wait for the daemon.
-const AHEAD: usize = 2;
+/// Pieces that wait for the daemon, and the bytes of one at most: whatever comes at once, an upload keeps three of them (one waits,
+/// one is being sent, one is the last).
+const AHEAD: usize = 1;
+const PIECE: usize = 64 * 1024;
 
 /// Stack of the thread that sends.
 const STACK: usize = 256 * 1024;
@@ -81,11 +83,11 @@ impl Upload {
             Way::Stored(writer) => Ok(writer.write_all(bytes)?),
             Way::Socket { id, pieces, last, left, sending } => {
                 let fits = left.checked_sub(bytes.len() as u64);
-                let mut piece = std::mem::replace(last, bytes.to_vec());
-                let mut taken = || {
-                    piece.is_empty() || pieces.as_ref().is_some_and(|to| to.send(std::mem::take(&mut piece)).is_ok())
-                };
-                if let Some(rest) = fits.filter(|_| taken()) {
+                let mut taken = bytes.chunks(PIECE).map(|chunk| {
+                    let piece = std::mem::replace(last, chunk.to_vec());
+                    piece.is_empty() || pieces.as_ref().is_some_and(|to| to.send(piece).is_ok())
+                });
+                if let Some(rest) = fits.filter(|_| taken.all(|taken| taken)) {
                     *left = rest;
                     return Ok(());
                 }
