@@ -243,9 +243,11 @@ fn a_package_that_breaks_off_anywhere_changes_nothing() {
                 assert_eq!(device.get("pvtx/show").body, state, "{} at {cut}", device.name());
             }
             // What a client has left behind is noticed after a moment.
-            let deadline = std::time::Instant::now() + Duration::from_secs(20);
+            let deadline = std::time::Instant::now() + program::patience(Duration::from_secs(20));
             while stored(&device) != before || (back == Back::Storage && !debris(&device.storage).is_empty()) {
-                assert!(std::time::Instant::now() < deadline, "{}: {:?}", device.name(), debris(&device.storage));
+                let (now, debris) = (stored(&device), debris(&device.storage));
+                let other: Vec<_> = now.iter().filter(|(name, what)| before.get(*name) != Some(what)).collect();
+                assert!(std::time::Instant::now() < deadline, "{}: {other:?} {debris:?}", device.name());
                 std::thread::sleep(Duration::from_millis(50));
                 // What a program leaves that its web server kills goes with the next request that changes something.
                 device.bare("PUT", "pvtx/remove?part=nothing");
