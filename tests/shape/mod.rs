@@ -21,6 +21,7 @@ use super::black_box::{per_cent, program, skip};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -128,7 +129,9 @@ impl Shape {
         };
         let base = format!("http://127.0.0.1:{port}/cgi-bin/pvr");
         let deadline = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        // nginx listens before what runs its programs does, and has a 502 for who asks then.
+        let runs = || self != Self::Nginx || UnixStream::connect(root.join("fcgi.sock")).is_ok();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() || !runs() {
             let ended = children.iter_mut().any(|child| child.try_wait().expect("look at the server").is_some());
             if ended || Instant::now() > deadline {
                 for child in &mut children {
