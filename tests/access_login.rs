@@ -57,7 +57,7 @@ fn a_name_and_a_password_are_asked_for_and_then_it_just_works() {
         // Until the account is gone.
         place.token("other", "read");
         place.done(&["rm", "ann"]);
-        home.pvr("", &["clone", &server.base, "third"]).code(1).says("a login is needed");
+        home.pvr("", &["clone", &server.base, "third"]).code(7).says("a login is needed");
         agent::assert_clean(&place.store(), shape.name());
     }
 }
@@ -89,7 +89,7 @@ fn a_token_in_the_environment_is_for_scripts() {
     home.pvr("r", &["commit"]).code(0);
     run("r", &read, &["post"]).code(3).says("403");
     run("r", &deploy, &["post"]).code(0);
-    run("", "pvra_none", &["clone", &server.base, "x"]).code(1).says("401");
+    run("", "pvra_none", &["clone", &server.base, "x"]).code(7).says("401");
     run("", &place::logged_in_anew(&place, &server), &["inspect", &server.base]).code(0);
     let forge = Forge::of(&place.state());
     run("", &forge.jwt("r", now() - 20_000, now() - 1), &["inspect", &server.base]).code(1).says("401");
