@@ -61,7 +61,7 @@ const ROUTES: &[Row] = &[
     ("pvtx/run", &[("POST", Some(Deploy), &[400, 404])]),
     ("pvtx/status", &[("GET", Some(Read), OK)]),
     ("pvtx/steps", &[("GET", Some(Read), OK)]),
-    ("logs", &[("GET", Some(Deploy), OK)]),
+    ("logs", &[("GET", Some(Deploy), &[200, 404])]),
     ("openapi.json", &[("GET", Some(Read), OK)]),
 ];
 
@@ -363,9 +363,9 @@ fn possible(shape: Shape, column: Column) -> bool {
 
 #[test]
 fn each_cell_is_as_it_is_written() {
-    for back in Back::BOTH {
-        matrix(Shape::Serve, back, 1);
-    }
+    matrix(Shape::Serve, Back::Storage, 1);
+    // What is behind an endpoint has no say in this.
+    matrix(Shape::Serve, Back::Socket, if per_cent() == 100 { 1 } else { 7 });
 }
 
 #[test]

@@ -212,7 +212,7 @@ impl Endpoint {
             Some(accounts) => access::decide(accounts, head, arrival, &route, last)?,
         };
         access::check(caller, needs)?;
-        if arrival.mount.is_some() && !matches!(head.method, Method::GET | Method::HEAD) {
+        if arrival.mount.is_some() && needs.is_some() && !matches!(head.method, Method::GET | Method::HEAD) {
             self.settle().await;
         }
         match route {

@@ -276,7 +276,9 @@ impl AccountsFile {
             Credential::Token(expires) => {
                 let text = format!("pvra_{}", base64::url(&random::<32>().map_err(drawn)?));
                 account.token = Some(super::sha256(text.as_bytes()));
-                account.expires = expires.map(|seconds| clock::rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)));
+                account.expires = expires.map(|seconds| {
+                    clock::rfc3339(UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH))
+                });
                 token = Some(text);
             }
         }
