@@ -68,9 +68,11 @@ pub(super) struct Access {
 /// What was read, and from which file.
 #[derive(Debug, Default)]
 struct Seen {
+    /// There was a file.
+    known: bool,
     stamp: Option<Stamp>,
-    /// `None`: the file has gone, or never was. Empty: everybody is let in.
-    read: Option<Result<Arc<Accounts>, String>>,
+    /// An empty list: everybody is let in.
+    read: Option<Arc<Accounts>>,
 }
 
 impl Access {
@@ -107,30 +109,21 @@ fn look(file: &AccountsFile, seen: &Mutex<Seen>) -> Result<Option<Arc<Accounts>>
     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     match fs::metadata(file.path()) {
         Ok(meta) if seen.stamp == Some(Stamp::of(&meta)) => {}
-        Ok(meta) => {
-            let read = file.read_stamped();
-            // What cannot be read now may be when it is another file; and whose mode was wrong has another time of change.
-            seen.stamp =
-                Some(read.as_ref().ok().and_then(Option::as_ref).map_or(Stamp::of(&meta), |(_, stamp)| *stamp));
-            seen.read = match read {
-                Ok(Some((accounts, _))) => Some(Ok(Arc::new(accounts))),
-                Ok(None) => Some(Err("it has just gone".to_owned())),
-                Err(error) => Some(Err(error.to_string())),
-            };
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && seen.read.is_none() => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !seen.known => return Ok(None),
         // `access rm` leaves an empty list: whoever removes the file means something, but not that everybody be let in.
         Err(error) => {
-            seen.stamp = None;
-            seen.read =
-                Some(Err(format!("'{}': {error}; what it said before no longer counts", file.path().display())));
+            *seen = Seen { known: seen.known, ..Seen::default() };
+            return Err(format!("'{}': {error}; what it said before no longer counts", file.path().display()));
+        }
+        Ok(_) => {
+            // An error is not kept: out of descriptors, or memory, nobody should be locked out for longer than that.
+            *seen = Seen { known: true, ..Seen::default() };
+            let read = file.read_stamped().map_err(|error| error.to_string())?;
+            let (accounts, stamp) = read.ok_or_else(|| "it has just gone".to_owned())?;
+            *seen = Seen { known: true, stamp: Some(stamp), read: Some(Arc::new(accounts)) };
         }
     }
-    match &seen.read {
-        None => Ok(None),
-        Some(Ok(accounts)) => Ok(Some(Arc::clone(accounts)).filter(|accounts| !accounts.all().is_empty())),
-        Some(Err(why)) => Err(why.clone()),
-    }
+    Ok(seen.read.clone().filter(|accounts| !accounts.all().is_empty()))
 }
 
 /// Who asks for something that takes a scope. `most`: seconds that a URL may last.
