@@ -4,22 +4,21 @@
 //! the objects' records. Each answer is held against what the real client depends on (`hub.md` B1–B4): the exact
 //! status, members that are present and of the right JSON type, bytes that hash to their name.
 mod black_box;
+mod recorded_remote;
 mod shape;
 
 use black_box::agent::Server;
 use black_box::http::{Conn, Response, Target};
-use black_box::seed::Seed;
 use black_box::sha256;
-use pvr_agent::state::canonical::to_canonical;
 use pvr_agent::state::json::Value as StateValue;
-use pvr_agent::state::parse::{JsonLimits, parse_lenient, parse_strict};
+use pvr_agent::state::parse::{JsonLimits, parse_strict};
+use recorded_remote::{canonical, seed, squashfs};
 use serde_json::Value;
 use shape::Shape;
 use shape::device::{Back, Device};
 use std::collections::HashMap;
 
 const RECORDED: &str = include_str!("vectors/f-http/requests.txt");
-const STATE: &[u8] = include_bytes!("vectors/f-http/state.json");
 
 /// Steps with exit code 0 that are not replayed. What they show is how the client takes an answer that only the
 /// recording's server gives; following our answers, it would never be in that place.
@@ -41,12 +40,12 @@ const LEFT_OUT: &[(u16, &str)] = &[
     (114, "a download URL that answers 403"),
     (115, "a download URL that answers 500"),
     (120, "a download URL that redirects"),
-    (144, "a login at the recording's own authentication server"),
-    (145, "a login at the recording's own authentication server"),
-    (152, "a token of the recording's own authentication server"),
-    (153, "a stale token of the recording's own authentication server"),
-    (158, "a token of the recording's own authentication server"),
-    (163, "a token of the recording's own authentication server"),
+    (144, "an anonymous login, which no device grants; see access_recorded"),
+    (145, "an anonymous login, which no device grants; see access_recorded"),
+    (152, "a device with accounts: see access_recorded"),
+    (153, "a device with accounts: see access_recorded"),
+    (158, "a device with accounts: see access_recorded"),
+    (163, "a device with accounts: see access_recorded"),
 ];
 
 /// How much the recording holds. Fewer means that a step was lost on the way, not that it passed.
@@ -108,59 +107,6 @@ fn body(line: &str) -> Vec<u8> {
         }
         line => line.as_bytes().to_vec(),
     }
-}
-
-/// The one object of the recording whose bytes are not in it.
-fn squashfs() -> Vec<u8> {
-    (0..=255).collect::<Vec<u8>>().repeat(600)
-}
-
-/// Every object that the recorded remote held, and those that the client added.
-fn objects() -> Vec<Vec<u8>> {
-    let all = vec![
-        squashfs(),
-        b"KERNEL".repeat(50),
-        b"INITRD".repeat(50),
-        b"app2 bin".to_vec(),
-        b"app10".to_vec(),
-        b"space".to_vec(),
-        Vec::new(),
-    ];
-    let recorded = std::str::from_utf8(STATE).expect("text");
-    for object in &all {
-        assert!(recorded.contains(&sha256(object)), "not an object of the recording: {}", object.len());
-    }
-    all
-}
-
-fn canonical(value: &StateValue) -> String {
-    to_canonical(value).expect("canonical form")
-}
-
-/// Lays out what the recorded remote held; returns the state as we have to answer it.
-fn seed(seed: &Seed, full: bool) -> String {
-    let text: &[u8] = if full { STATE } else { br##"{"#spec":"pantavisor-service-system@1"}"## };
-    let (state, _) = parse_lenient(text, &JsonLimits::default()).expect("the recorded state");
-    let objects: HashMap<_, _> = objects().into_iter().map(|bytes| (sha256(&bytes), bytes)).collect();
-    let StateValue::Object(members) = &state else { panic!("not a state") };
-    let files: Vec<(String, String)> = members
-        .iter()
-        .filter(|(key, _)| *key != "#spec")
-        .map(|(key, value)| match value {
-            StateValue::String(sha) => (key.clone(), sha.clone()),
-            other => (key.clone(), canonical(other)),
-        })
-        .collect();
-    let files: Vec<_> = files
-        .iter()
-        .map(|(key, value)| match objects.get(value) {
-            Some(bytes) => (key.as_str(), black_box::seed::File::Object(bytes)),
-            None => (key.as_str(), black_box::seed::File::Json(value)),
-        })
-        .collect();
-    let written = seed.revision("0", &files);
-    assert_eq!(written, canonical(&state), "the seed and the canonical form disagree");
-    written
 }
 
 /// What the client knows by following our answers.

@@ -72,6 +72,24 @@ fn refused(dir: &Path, args: &[&str], env: &[(&str, &str)]) -> String {
     said
 }
 
+#[test]
+fn certificates_of_clients_take_https_and_an_authority() {
+    let (_home, dir) = folder();
+    let ca = dir.join("ca.crt");
+    fs::write(&ca, "").unwrap();
+    let ca = ca.to_str().unwrap();
+    assert!(refused(&dir, &["--client-ca", ca], &[]).contains("--client-ca takes https"));
+    assert!(refused(&dir, &[], &[("PVR_AGENT_CLIENT_CA", ca)]).contains("--client-ca takes https"));
+    if !has_tls() {
+        return;
+    }
+    let own = &["--tls-self-signed", "own", "--client-ca"];
+    assert!(refused(&dir, &[own, &[ca][..]].concat(), &[]).contains("no certificate in it"));
+    let pki = Pki::new();
+    let process = serve(&dir, &[own, &[pki.ca().as_str()][..]].concat(), &[]);
+    assert!(process.said("URL: ").starts_with("https://"));
+}
+
 /// A working folder with a storage.
 fn folder() -> (Home, PathBuf) {
     let home = Home::new();

@@ -262,6 +262,56 @@ fn what_the_configuration_of_an_endpoint_says() {
     }
 }
 
+/// Whoever can post could open a device to a network by it.
+#[test]
+fn a_state_opens_a_device_to_a_network_only_if_somebody_vouches_for_that() {
+    const KEY: &str = "_config/pvr-sdk/etc/pvr-sdk/config.json";
+    let root = tempfile::tempdir().expect("a folder");
+    let wide = r#"{"httpd":{"listen":"0.0.0.0"}}"#;
+    let state = |include: &[&str], exclude: &[&str], payload: &[&str]| {
+        let mut state = members(&[(KEY, wide), ("a/run.json", "{}")]);
+        if !include.is_empty() {
+            let signed = signature(&state, &header(include, exclude), payload);
+            state.insert("_sigs/config.json".to_owned(), signed);
+        }
+        text(&state)
+    };
+    let covered = state(&["#spec", "_config/**"], &[], &["#spec", KEY]);
+    let other = covered.replacen("0.0.0.0", "::", 1);
+    assert_ne!(other, covered);
+    let (trust, none) = (trust(), state(&[], &[], &[]));
+    let lenient = &["--trust", &trust][..];
+    for (number, (state, flags, counts)) in [
+        (&covered, &[][..], true),
+        (&covered, lenient, true),
+        (&other, &[], true),
+        (&other, lenient, false),
+        (&none, &[], true),
+        (&none, lenient, false),
+        (&none, &["--trust", &trust, "--secureboot", "audit"], false),
+        (&none, &["--trust", &trust, "--secureboot", "disabled"], true),
+        (&state(&["#spec", "a/**"], &[], &["#spec", "a/run.json"]), lenient, false),
+        // To a device it is as good as signed; here it is not.
+        (&state(&["#spec"], &["_config/**"], &["#spec"]), lenient, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let storage = root.path().join(number.to_string());
+        Seed::factory(&storage);
+        assert_eq!(Server::start(&storage).post(state, None).expect("an answer").status, 200, "{number}");
+        let warnings = |more: &[&str]| {
+            let server = Server::start_with(&storage, &[flags, more].concat());
+            http::get(&format!("{}/status", server.base)).json()["warnings"].to_string()
+        };
+        let said = warnings(&[]);
+        assert_eq!(said.contains("whoever reaches"), counts, "{number}: {said}");
+        assert_eq!(said.contains("which does not count: no good signature covers"), !counts, "{number}: {said}");
+        // What somebody has said on the device itself counts without.
+        assert!(!warnings(&["--listen", "127.0.0.1"]).contains("does not count"), "{number}");
+    }
+}
+
 /// A device trusts the certificates of its maker beside its own, for what is neither `bsp` nor the maker's own folder.
 #[test]
 fn what_the_maker_of_a_device_may_sign_is_taken_everywhere() {

@@ -49,6 +49,7 @@ fn endpoint(log: Log) -> Result<Endpoint> {
     let (demands, _) = SecureBoot::default().demands(None)?;
     let device = place::device(None, None, json)?.demanding(demands);
     // A server that waits for more of a log may not see that its client has gone.
-    let limits = Limits { follow_time: Some(Duration::from_secs(60 * 60)), ..Limits::default() };
+    let url_time = place::url_time(None)?;
+    let limits = Limits { follow_time: Some(Duration::from_secs(60 * 60)), url_time, ..Limits::default() };
     Ok(Endpoint::new(device, limits.with_json(&json), hosts, log, Vec::new()))
 }

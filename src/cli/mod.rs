@@ -3,6 +3,7 @@
 //! `pvr-agent <command>` is here; the names that the binary also answers to have a module each, with an entry
 //! `run(arguments) -> ExitCode`.
 
+pub mod access;
 mod announcement;
 pub mod cgi;
 pub mod fsck;
@@ -36,6 +37,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Access(access::Args),
     #[command(disable_help_flag = true)]
     Cgi(cgi::Args),
     Fsck(fsck::Args),
@@ -79,6 +81,7 @@ enum Command {
 /// Runs `pvr-agent`; the first argument is the program's own name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match Cli::try_parse_from(args) {
+        Ok(Cli { command: Command::Access(args) }) => access::run(args),
         Ok(Cli { command: Command::Cgi(args) }) => cgi::run(args),
         Ok(Cli { command: Command::Fsck(args) }) => fsck::run(args),
         Ok(Cli { command: Command::Gc(args) }) => gc::run(args),

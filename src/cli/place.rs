@@ -10,18 +10,20 @@
 //! | `PVR_AGENT_LOG_DIR` | `dir`, of `log` | the logs; without, `logs` in the storage, else `/pantavisor/logs` |
 //! | `PVTXDIR` | | the transaction; without, `pvtx` in the folder for what has to be kept |
 //! | `PVR_AGENT_PUBLIC_URL` | | the URL under which clients see this device |
+//! | `PVR_AGENT_URL_HOURS` | | how long signed URLs are good for, 1 hour or more; without, 24 |
 //! | `PVR_AGENT_HOST` | | more names that it may be called by, with blanks or commas between them |
 //!
 //! A flag comes first, then the environment, then the configuration. A variable that is set to nothing counts as not set.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
 use crate::device::{Device, OnPost, Places, Runner, Socketed};
-use crate::endpoint::Hosts;
 use crate::endpoint::config::{ETC_FILE, Listen};
 use crate::endpoint::public::PublicUrl;
+use crate::endpoint::{Hosts, Limits};
 use crate::pvctrl::{self, Control};
 use crate::state::{JsonLimits, escape};
 use crate::trails::Storage;
@@ -90,6 +92,23 @@ pub(super) fn device(flag: Option<&Path>, storage: Option<&Path>, json: JsonLimi
         }
     };
     Ok(device.on_post(on_post(None)?).with_places(places(None, None, None)?))
+}
+
+/// How long signed URLs are good for.
+pub(super) fn url_time(flag: Option<u32>) -> Result<Duration> {
+    let env = std::env::var("PVR_AGENT_URL_HOURS").ok().filter(|text| !text.is_empty());
+    let hours = match (flag, env) {
+        (Some(hours), _) => Some(hours),
+        (None, Some(text)) => {
+            Some(text.parse().map_err(|_| anyhow!("PVR_AGENT_URL_HOURS: '{}' is no number", escape(&text)))?)
+        }
+        (None, None) => None,
+    };
+    match hours {
+        None => Ok(Limits::default().url_time),
+        Some(hours) if (1..=8760).contains(&hours) => Ok(Duration::from_secs(u64::from(hours) * 3600)),
+        Some(hours) => Err(anyhow!("signed URLs cannot be good for {hours} hours\nsay 1 to 8760")),
+    }
 }
 
 /// What becomes of a revision.

@@ -13,12 +13,13 @@ use super::announcement::{Announcement, Secured};
 use super::place;
 use super::secureboot;
 use crate::device::{Device, Runner, RunningFile};
+use crate::endpoint::access::{AccountsFile, Exposure};
 use crate::endpoint::config::{ETC_FILE, Listen, STATE_KEY};
 use crate::endpoint::log::{Format, Level, Log};
 use crate::endpoint::public::PublicUrl;
 use crate::endpoint::{Ended, Endpoint, Limits, Listener, Stop, Tls};
 use crate::state::escape;
-use crate::trails::{Storage, factory};
+use crate::trails::{Demands, Storage, factory};
 
 /// Serve a storage on port 12368: what pvr clone, get and post talk to
 #[derive(clap::Args, Debug, Default)]
@@ -60,6 +61,13 @@ pub struct Args {
     /// Speak https with the certificate and key in this folder, which are made if they are not there
     #[arg(long, value_name = "DIR")]
     tls_self_signed: Option<PathBuf>,
+    /// Let in who shows a certificate of an authority in this file (PEM), as the account of its common name
+    /// [env: PVR_AGENT_CLIENT_CA]
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// How long signed URLs are good for [env: PVR_AGENT_URL_HOURS] [default: 24]
+    #[arg(long, value_name = "HOURS")]
+    url_hours: Option<u32>,
     #[command(flatten)]
     secureboot: secureboot::SecureBoot,
     /// The configuration file to read instead of the state's and /etc/pvr-sdk/config.json
@@ -103,14 +111,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
     })
     .context("start the thread that writes the log")?;
 
-    let settings = settings(&args, there.as_ref(), &log)?;
+    let url_time = place::url_time(args.url_hours)?;
+    let settings = settings(&args, there.as_ref(), &demands, &log)?;
     let wanted = settings.listen.address();
     let listener = TcpListener::bind(wanted).map_err(|error| cannot_listen(wanted, &error))?;
     let address = listener.local_addr().context("ask for the address of the listener")?;
-    let mut warnings = Vec::new();
-    if !address.ip().to_canonical().is_loopback() {
-        warnings.push(format!("whoever reaches {address} can read and change this device: nobody has to log in"));
-    }
+    let mut warnings: Vec<String> = settings.warning.iter().cloned().collect();
     let tls = tls(&args, settings, address.ip(), &log, &mut warnings)?;
     // Only now: a storage to try things with is of no use to who cannot listen.
     let device = match there {
@@ -118,6 +124,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         None => open(make_storage()?)?,
     };
     let device = device.on_post(on_post).demanding(demands).with_places(places);
+    let exposure = Exposure { address, encrypted: tls.is_some() };
+    let guarded = AccountsFile::within(device.accounts_folder()).read().map(|accounts| accounts.is_some());
+    let shown: Vec<String> = exposure.warning(guarded).into_iter().chain(warnings.iter().cloned()).collect();
     let (root, storage) = (device.place(), device.storage().filter(|_| socket.is_some()).map(Path::to_owned));
     let runner = if socket.is_some() { Runner::Pantavisor } else { runner };
     let secured = tls.as_ref().map(|tls| Secured {
@@ -127,14 +136,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
     });
     let back_end = if socket.is_some() { "control socket" } else { "storage" };
     let storage = storage.as_deref();
-    let text =
-        Announcement { back_end, root: &root, storage, address, secured, runner, signatures, warnings: &warnings }
-            .to_string();
+    let text = Announcement { back_end, root: &root, storage, address, secured, runner, signatures, warnings: &shown }
+        .to_string();
     // In one write, and if nobody reads it, it is served all the same.
     let _ = std::io::stdout().write_all(text.as_bytes());
 
     let hosts = place::hosts(&args.host, args.public_url)?;
-    let endpoint = Arc::new(Endpoint::new(device, Limits::default().with_json(&json), hosts, log, warnings));
+    let limits = Limits { url_time, ..Limits::default() }.with_json(&json);
+    let endpoint = Arc::new(Endpoint::new(device, limits, hosts, log, warnings).at(exposure));
     let listener = match tls {
         Some(tls) => Listener::https(listener, tls),
         None => listener.into(),
@@ -174,11 +183,13 @@ struct Settings {
     listen: Listen,
     /// Certificate and key are named by the running state.
     tls_is_posted: bool,
+    /// What the running state says that does not count.
+    warning: Option<String>,
 }
 
 /// Flag, environment, file; each value by itself. What the state says is somebody's post: a mistake there must
 /// not keep the endpoint, which is how it would be mended, from starting.
-fn settings(args: &Args, device: Option<&Device>, log: &Log) -> Result<Settings> {
+fn settings(args: &Args, device: Option<&Device>, demands: &Demands, log: &Log) -> Result<Settings> {
     const FLAGS: &str = "the command line";
     const ENV: &str = "the environment";
     let flags = Listen::from_texts(FLAGS, args.listen.as_deref(), args.port.as_deref())?.with_tls(
@@ -198,10 +209,10 @@ fn settings(args: &Args, device: Option<&Device>, log: &Log) -> Result<Settings>
     if let Some(file) = &args.config {
         let named = Listen::from_file(file)?;
         let named = named.with_context(|| format!("'{}' does not exist", escape(&file.to_string_lossy())))?;
-        return Ok(Settings { listen: first.or(named), tls_is_posted: false });
+        return Ok(Settings { listen: first.or(named), tls_is_posted: false, warning: None });
     }
     if first.address.is_some() && first.port.is_some() && decided(&first) {
-        return Ok(Settings { listen: first, tls_is_posted: false });
+        return Ok(Settings { listen: first, tls_is_posted: false, warning: None });
     }
     let running = device.map_or(Ok(None), |device| device.running_file(STATE_KEY, 64 * 1024));
     let running = match running {
@@ -214,13 +225,46 @@ fn settings(args: &Args, device: Option<&Device>, log: &Log) -> Result<Settings>
         log.note(Level::Warn, &format!("ignoring the configuration in the running state: {why}"));
         Listen::default()
     });
+    let vouched = || {
+        let state = device.and_then(|device| device.state_text(None).ok());
+        state.is_some_and(|state| demands.vouches_for(state.as_bytes(), STATE_KEY))
+    };
+    let (running, warning) = match running.address {
+        // Whoever can post must not be able to open a device to a network by it, where signatures are asked for.
+        Some(wide) if first.address.is_none() && !wide.to_canonical().is_loopback() && !vouched() => {
+            let warning = format!(
+                "the running state asks to listen on {wide}, which does not count: no good signature covers {STATE_KEY}"
+            );
+            log.note(Level::Warn, &warning);
+            (Listen { address: None, ..running }, Some(warning))
+        }
+        _ => (running, None),
+    };
     let etc = Listen::from_file(Path::new(ETC_FILE))?.unwrap_or_default();
     let tls_is_posted = first.tls.is_none() && running.tls.is_some();
-    Ok(Settings { listen: first.or(running).or(etc), tls_is_posted })
+    Ok(Settings { listen: first.or(running).or(etc), tls_is_posted, warning })
 }
 
-/// The certificate to speak https with, if one is asked for.
+/// The certificate to speak https with, if one is asked for, and who vouches for clients.
 fn tls(args: &Args, settings: Settings, listen: IpAddr, log: &Log, warnings: &mut Vec<String>) -> Result<Option<Tls>> {
+    let env = || std::env::var_os("PVR_AGENT_CLIENT_CA").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let authority = args.client_ca.clone().or_else(env);
+    match (own_tls(args, settings, listen, log, warnings)?, authority) {
+        (Some(tls), Some(file)) => Ok(Some(tls.believing(&file)?)),
+        (None, Some(_)) => Err(anyhow!(
+            "--client-ca takes https\ngive a certificate with --tls-cert and --tls-key, or --tls-self-signed"
+        )),
+        (tls, None) => Ok(tls),
+    }
+}
+
+fn own_tls(
+    args: &Args,
+    settings: Settings,
+    listen: IpAddr,
+    log: &Log,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Tls>> {
     let tls = match (&args.tls_self_signed, settings.listen.tls) {
         (None, None) => return Ok(None),
         (Some(folder), _) => {

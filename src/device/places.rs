@@ -52,6 +52,17 @@ impl Device {
         Ok(folder)
     }
 
+    /// The folder of the accounts: the one that is named, else `.pvr-agent` of a storage that is there, else `/var/lib/pvr-agent`. It is not made,
+    /// and it does not depend on what whoever asks may write: what root adds has to be what an endpoint goes by.
+    pub fn accounts_folder(&self) -> PathBuf {
+        let storage = match &self.back {
+            Back::Stored(stored) => Some(stored.storage()),
+            Back::Socket(socket) => socket.storage(),
+        };
+        let own = || storage.map(|storage| agent_of(storage.store().objects()));
+        self.places.state.clone().or_else(own).unwrap_or_else(|| Path::new(USUAL).to_owned())
+    }
+
     /// The folder of the logs.
     pub fn log_folder(&self) -> PathBuf {
         let own = || self.storage().map(|root| root.join("logs"));

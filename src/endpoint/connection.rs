@@ -67,6 +67,7 @@ pub async fn serve(
         Opened::Over => return,
     };
     let scheme = transport.scheme();
+    let certificate = transport.certificate();
     let outbox = transport.takes_files().then_some(outbox);
     let io = TokioIo::new(TimedIo::new(transport, Arc::clone(&connection)));
     let service = {
@@ -82,6 +83,7 @@ pub async fn serve(
                 two_lengths: begun.two_lengths,
                 outbox: outbox.clone(),
                 mount: None,
+                certificate: certificate.clone(),
                 stopping: Some(asked.clone()),
             };
             Box::pin(async move {

@@ -115,6 +115,7 @@ mod tests {
                     two_lengths: false,
                     outbox: None,
                     mount: None,
+                    certificate: None,
                     stopping: None,
                 };
                 let answer = async {

@@ -14,6 +14,7 @@ use hyper::header::{ALLOW, CONNECTION, CONTENT_RANGE, HeaderValue, RETRY_AFTER, 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::access::Scope;
 use super::reply::{self, Reply};
 use super::route::RouteError;
 use crate::device::DeviceError;
@@ -29,6 +30,8 @@ pub struct ApiError {
     cause: Option<String>,
     details: Map<String, Value>,
     headers: Vec<(hyper::header::HeaderName, HeaderValue)>,
+    /// What the caller would have to be allowed.
+    wants: Option<Scope>,
 }
 
 #[derive(Serialize)]
@@ -55,6 +58,7 @@ impl ApiError {
             cause: None,
             details: Map::new(),
             headers: Vec::new(),
+            wants: None,
         }
     }
 
@@ -105,6 +109,12 @@ impl ApiError {
         self
     }
 
+    /// Whoever asks is known, and may not do what takes this. A client that sees it asks for another login at once.
+    pub fn wants(mut self, scope: Scope) -> Self {
+        self.wants = Some(scope);
+        self
+    }
+
     /// The connection must not be used again.
     pub fn close(mut self) -> Self {
         self.headers.push((CONNECTION, HeaderValue::from_static("close")));
@@ -145,7 +155,8 @@ impl ApiError {
             reply.headers_mut().insert(name, value);
         }
         if matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            let value = HeaderValue::try_from(challenge)
+            let error = self.wants.map(|scope| format!(", error=\"insufficient_scope\", scope=\"{scope}\""));
+            let value = HeaderValue::try_from(format!("{challenge}{}", error.unwrap_or_default()))
                 .unwrap_or_else(|_| HeaderValue::from_static("JWT realm=\"pantahub services\""));
             reply.headers_mut().insert(WWW_AUTHENTICATE, value);
         }

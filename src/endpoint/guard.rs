@@ -12,7 +12,7 @@
 //!    `Sec-Fetch-Site` with every such request, and nobody else has to. 403 otherwise. There is no CORS, so a
 //!    foreign page cannot read either.
 //!
-//! Then follow route and method, later the login, then the length, the name and the space for a body; only then
+//! Then follow route and method, who asks and what they may do (`access`), then the length, the name and the space for a body; only then
 //! is its first byte read. `X-Forwarded-*` is never looked at: anybody can send it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -43,6 +43,8 @@ pub struct Arrival {
     pub outbox: Option<Arc<Outbox>>,
     /// Where we are, if it is a web server that runs us and knows us by another path.
     pub mount: Option<String>,
+    /// The common name of the client's certificate, if it has one that somebody vouches for whom we were told to believe.
+    pub certificate: Option<String>,
     /// Ends what would go on for ever, if the server can be asked to stop.
     pub stopping: Option<Stopping>,
 }
@@ -236,6 +238,7 @@ mod tests {
             two_lengths: false,
             outbox: None,
             mount: None,
+            certificate: None,
             stopping: None,
         }
     }

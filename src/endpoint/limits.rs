@@ -3,6 +3,9 @@
 use crate::state::JsonLimits;
 use std::time::Duration;
 
+/// No signed URL is good for less.
+pub(super) const SHORTEST_URL: Duration = Duration::from_secs(60 * 60);
+
 /// The limits of the endpoint. [`Limits::default`] is meant for a small device: it bounds memory to a few MiB
 /// for well-behaved traffic, and to tens of MiB under attack.
 #[derive(Clone, Debug)]
@@ -51,6 +54,8 @@ pub struct Limits {
     pub followers: usize,
     /// How long a log is followed at most. A program that a web server runs may not learn that its client has gone.
     pub follow_time: Option<Duration>,
+    /// How long a signed URL is good for, and never less than an hour: today's client asks for all records first, and transfers then.
+    pub url_time: Duration,
     /// After a refusal, how long a client may go on sending what it had begun to send. Closing at once would
     /// reset the connection, and a client that is still writing never sees why.
     pub linger_time: Duration,
@@ -85,6 +90,7 @@ impl Default for Limits {
             packages: 2,
             followers: 8,
             follow_time: None,
+            url_time: Duration::from_secs(24 * 60 * 60),
             linger_time: Duration::from_secs(2),
             linger_bytes: 8 * 1024 * 1024,
             shutdown_time: Duration::from_secs(10),

@@ -11,6 +11,7 @@
 //! | `GET`, `POST objects`, `GET objects/<sha>` | objects: `objects` |
 //! | `GET`, `HEAD`, `PUT objects/<sha>/blob` | their bytes: `download`, `upload` |
 //! | `GET status` | `status` |
+//! | `GET`, `POST auth/login`, `GET auth/auth_status` | logins: `access` |
 //!
 //! Beside it, below `/cgi-bin` (`sdk.md`):
 //!
@@ -24,9 +25,10 @@
 //!
 //! A request comes from a socket (`server`, `connection`) or from anything else that can make a
 //! [`hyper::Request`] and an [`Arrival`] of it, as a web server does that runs this program (`cgi`): [`Endpoint::handle`] knows neither sockets nor processes. It passes
-//! the `guard`, becomes a [`route::Route`], and is answered from the [`Device`], whose functions all run on the
+//! the `guard`, is found to be allowed (`access`), becomes a [`route::Route`], and is answered from the [`Device`], whose functions all run on the
 //! blocking pool; those that may take long take turns (`disk`). One thread or two wait for all clients; memory is bounded by [`Limits`].
 
+pub mod access;
 mod body;
 pub mod cgi;
 pub mod config;
@@ -73,12 +75,13 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::device::{Content, Device, DeviceError};
 use crate::state::{ObjectId, clock};
+use access::{Access, Caller, Exposure};
 use body::{BodyReader, BoxError};
 use disk::Disk;
 use error::ApiError;
@@ -99,6 +102,8 @@ pub struct Endpoint {
     device: Arc<Device>,
     limits: Limits,
     hosts: Hosts,
+    access: Access,
+    exposure: Option<Exposure>,
     log: Log,
     warnings: Vec<String>,
     disk: Disk,
@@ -125,6 +130,7 @@ impl Endpoint {
         let mixed =
             now.as_secs().wrapping_mul(1_000_003) ^ u64::from(now.subsec_nanos()) ^ u64::from(std::process::id());
         Self {
+            access: Access::by(device.accounts_folder()),
             publisher: Publisher::new(Arc::clone(&device), disk.clone()),
             disk,
             held: Arc::new(Semaphore::new(limits.held_bytes.min(Semaphore::MAX_PERMITS))),
@@ -138,9 +144,16 @@ impl Endpoint {
             device,
             limits,
             hosts,
+            exposure: None,
             log,
             warnings,
         }
+    }
+
+    /// Where it listens, so that it can warn of that.
+    #[must_use]
+    pub fn at(self, exposure: Exposure) -> Self {
+        Self { exposure: Some(exposure), ..self }
     }
 
     /// Answers one request.
@@ -157,9 +170,10 @@ impl Endpoint {
     async fn answer(&self, head: Parts, mut body: BodyReader, arrival: Arrival) -> Reply {
         let started = Instant::now();
         let request_id = self.request_id();
+        let mut caller = Caller::nobody(arrival.peer);
         let (challenge, answered) = match self.hosts.base(&head, &arrival) {
             Err(error) => (String::new(), Err(error)),
-            Ok(base) => (base.challenge(), self.route(&head, &mut body, &base, &arrival).await),
+            Ok(base) => (base.challenge(), self.route(&head, &mut body, &base, &arrival, &mut caller).await),
         };
         let cause = answered.as_ref().err().map(ApiError::log_text);
         let mut reply = answered.unwrap_or_else(|error| error.into_reply(&request_id, &challenge));
@@ -179,21 +193,35 @@ impl Endpoint {
         reply
     }
 
+    /// Who asks is left in `caller`, whatever comes of it.
     async fn route(
         &self,
         head: &Parts,
         body: &mut BodyReader,
         base: &Base,
         arrival: &Arrival,
+        caller: &mut Caller,
     ) -> Result<Reply, ApiError> {
         self.hosts.check_origin(head, base)?;
-        match Route::parse(&head.method, head.uri.path())? {
+        let (route, needs) = Route::find(&head.method, head.uri.path())?;
+        let accounts = self.access.accounts().await?;
+        let last = self.limits.url_time.max(limits::SHORTEST_URL).as_secs();
+        *caller = match &accounts {
+            None => Caller::anybody(arrival.peer),
+            Some(_) if needs.is_none() => Caller::nobody(arrival.peer),
+            Some(accounts) => access::decide(accounts, head, arrival, &route, last)?,
+        };
+        access::check(caller, needs)?;
+        if arrival.mount.is_some() && needs.is_some() && !matches!(head.method, Method::GET | Method::HEAD) {
+            self.settle().await;
+        }
+        match route {
             Route::Remote(rev) => self.remote(rev, base).await,
             Route::State(rev) => self.state(rev).await,
             Route::PutState => self.put_state(body).await,
             Route::Objects => self.objects().await,
-            Route::Announce => self.announce(body, base).await,
-            Route::Object(id) => self.object(id, base).await,
+            Route::Announce => self.announce(body, base, &access::links(accounts, caller, last)).await,
+            Route::Object(id) => self.object(id, base, &access::links(accounts, caller, last)).await,
             Route::PutBlob(id) => self.put_blob(id, size_of(head)?, body).await,
             Route::Blob(id) => {
                 let (content, size) = self.open_object(id).await?;
@@ -204,7 +232,7 @@ impl Endpoint {
             Route::Step(rev) => self.step(rev).await,
             Route::Progress(rev) => self.progress(rev).await,
             Route::Events(rev) => self.events(head, rev, arrival).await,
-            Route::Status => self.status().await,
+            Route::Status => self.status(accounts.is_some()).await,
             Route::Begin => self.begin(head).await,
             Route::Add => self.add(body).await,
             Route::Remove => self.remove(head).await,
@@ -215,6 +243,16 @@ impl Endpoint {
             Route::Became => self.became(head).await,
             Route::Logs => self.logs(head, arrival).await,
             Route::OpenApi => Ok(openapi::answer(base)),
+            Route::Login => self.login(accounts, body, caller).await,
+            Route::Renew => self.renew(accounts, head, caller),
+            Route::AuthStatus => self.auth_status(caller),
+        }
+    }
+
+    /// What a start would clear away, if nobody starts here: each request of a web server is a process of its own.
+    async fn settle(&self) {
+        if let Err(error) = self.blocking(Device::settle).await {
+            self.log.note(log::Level::Warn, &format!("failed to sweep the storage: {}", error.log_text()));
         }
     }
 
@@ -299,8 +337,14 @@ impl Endpoint {
         &self.log
     }
 
-    fn warnings(&self) -> &[String] {
-        &self.warnings
+    fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// As things are now. `guarded`: whether there are accounts.
+    fn warnings(&self, guarded: bool) -> Vec<String> {
+        let exposed = self.exposure.and_then(|exposure| exposure.warning(Ok(guarded)));
+        exposed.into_iter().chain(self.warnings.iter().cloned()).collect()
     }
 
     fn disk(&self) -> &Disk {

@@ -1,13 +1,15 @@
 //! Objects: announcing, records, the list. (`hub.md` B3)
 //!
 //! A record's numbers are strings, as the hub has them, and `sizeint` is one that isn't. The declared size rides
-//! in `signed-puturl`, because whoever answers the upload may be another process than the one that announced it.
+//! in `signed-puturl`, because whoever answers the upload may be another process than the one that announced it. On a device with
+//! accounts, URLs are signed (`access`).
 
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use serde::Serialize;
 
 use super::Endpoint;
+use super::access::{Class, Links};
 use super::body::BodyReader;
 use super::error::ApiError;
 use super::guard::Base;
@@ -15,8 +17,8 @@ use super::reply::{self, Reply};
 use crate::state::clock;
 use crate::state::{JsonError, JsonLimits, ObjectId, Value, parse::parse_strict};
 
-/// How long the URLs of a record are said to be good for, in minutes. They are good for ever.
-const EXPIRES: &str = "15";
+/// How long the URLs of a device without accounts are said to be good for, in minutes. They are good for ever.
+const EXPIRES: u64 = 15;
 
 #[derive(Serialize)]
 struct Record {
@@ -36,11 +38,11 @@ struct Record {
     get_url: String,
     now: String,
     #[serde(rename = "expire-time")]
-    expire_time: &'static str,
+    expire_time: String,
 }
 
 impl Record {
-    fn new(base: &Base, id: &ObjectId, name: String, mime_type: String, size: u64) -> Self {
+    fn new(base: &Base, links: &Links, id: &ObjectId, name: String, mime_type: String, size: u64) -> Self {
         let now = clock::seconds(clock::now());
         Self {
             id: id.to_string(),
@@ -51,10 +53,10 @@ impl Record {
             size: size.to_string(),
             sizeint: size,
             mime_type,
-            put_url: base.url(&format!("objects/{id}/blob?size={size}")),
-            get_url: base.url(&format!("objects/{id}/blob")),
+            put_url: base.url(&links.to(Class::Put, id, size)),
+            get_url: base.url(&links.to(Class::Get, id, size)),
             now: now.to_string(),
-            expire_time: EXPIRES,
+            expire_time: links.last(now).map_or(EXPIRES, |last| last / 60).to_string(),
         }
     }
 }
@@ -75,7 +77,7 @@ struct Listed {
 
 impl Endpoint {
     /// `POST objects`: 200 and where to put it, or 409 when it is here.
-    pub(super) async fn announce(&self, body: &mut BodyReader, base: &Base) -> Result<Reply, ApiError> {
+    pub(super) async fn announce(&self, body: &mut BodyReader, base: &Base, links: &Links) -> Result<Reply, ApiError> {
         let cap = self.limits().envelope_bytes;
         let announced = {
             let held = body.whole(cap, self.held()).await?;
@@ -88,7 +90,7 @@ impl Endpoint {
                 None => device.check_upload(size).map(|()| None),
             })
             .await?;
-        let record = Record::new(base, &id, name, mime_type, here.unwrap_or(size));
+        let record = Record::new(base, links, &id, name, mime_type, here.unwrap_or(size));
         Ok(match here {
             None => reply::json(StatusCode::OK, &record),
             Some(_) => typed(reply::json(StatusCode::CONFLICT, &record)),
@@ -96,9 +98,9 @@ impl Endpoint {
     }
 
     /// `GET objects/<sha>`.
-    pub(super) async fn object(&self, id: ObjectId, base: &Base) -> Result<Reply, ApiError> {
+    pub(super) async fn object(&self, id: ObjectId, base: &Base, links: &Links) -> Result<Reply, ApiError> {
         let (_, size) = self.open_object(id).await?;
-        let record = Record::new(base, &id, String::new(), "application/octet-stream".to_owned(), size);
+        let record = Record::new(base, links, &id, String::new(), "application/octet-stream".to_owned(), size);
         Ok(typed(reply::json(StatusCode::OK, &record)))
     }
 

@@ -11,14 +11,18 @@ use super::guard::Base;
 use super::reply::{self, Reply};
 use super::routes::{Content, Entry, ROUTES};
 
-/// How everything may be refused; and what changes something; and what has a body.
+/// How everything may be refused; and what takes a scope; and what changes something; and what has a body.
 const ANYTHING: [u16; 5] = [400, 421, 500, 502, 503];
+const SCOPED: [u16; 2] = [401, 403];
 const CHANGES: [u16; 1] = [403];
 const BODIES: [u16; 2] = [408, 501];
 
 const HEAD: &str = r#""info":{"title":"pvr-agent","description":"The endpoint of a Pantavisor device: the protocol of pvr, transactions, logs. A path may end with a slash. Errors are JSON with a stable reason.","license":{"name":"Apache-2.0","identifier":"Apache-2.0"},"version":""#;
 
 const PARAMETERS: &str = r#""parameters":{"rev":{"name":"rev","in":"path","required":true,"description":"0, 17 or current; local revisions have a path of their own","schema":{"type":"string"}},"name":{"name":"name","in":"path","required":true,"description":"the name of a local revision, behind locals/","schema":{"type":"string"}},"sha256":{"name":"sha256","in":"path","required":true,"description":"the object","schema":{"type":"string","pattern":"^[0-9a-f]{64}$"}}}"#;
+
+/// Each way to say who one is. With any of them a scope is held, and each scope holds those before it: read, deploy, admin.
+const SECURITY: &str = r#""securitySchemes":{"bearer":{"type":"http","scheme":"bearer","bearerFormat":"JWT","description":"a token of a login, or one that was made with pvr-agent access token. On a device without accounts, nothing takes any of this."},"signed":{"type":"apiKey","in":"query","name":"mac","description":"a URL that the record of an object has"},"certificate":{"type":"mutualTLS","description":"of an authority that serve --client-ca names, for an account"}}"#;
 
 /// The answer.
 pub(super) fn answer(base: &Base) -> Reply {
@@ -45,7 +49,7 @@ fn document(origin: &str) -> String {
     // Writing to a text has no way to fail.
     let _ = write!(
         out,
-        r##"}},"components":{{{PARAMETERS},"responses":{{"Error":{{"description":"It was not done, and why.","content":{{"application/json":{{"schema":{{"$ref":"#/components/schemas/Error"}}}}}}}}}},"schemas":{schemas}}}}}"##
+        r##"}},"components":{{{PARAMETERS},{SECURITY},"responses":{{"Error":{{"description":"It was not done, and why.","content":{{"application/json":{{"schema":{{"$ref":"#/components/schemas/Error"}}}}}}}}}},"schemas":{schemas}}}}}"##
     );
     out
 }
@@ -92,6 +96,18 @@ fn method(out: &mut String, entry: &Entry, name: &str, local: &str, head: &str) 
         }
         out.push(']');
     }
+    out.push_str(r#","security":["#);
+    if let Some(scope) = entry.needs {
+        let ways: &[&str] = if entry.path.ends_with("/blob") {
+            &["bearer", "certificate", "signed"]
+        } else {
+            &["bearer", "certificate"]
+        };
+        for (number, way) in ways.iter().enumerate() {
+            let _ = write!(out, r#"{}{{"{way}":["{scope}"]}}"#, comma_before(number));
+        }
+    }
+    out.push(']');
     if let Some(body) = entry.body {
         out.push_str(r#","requestBody":{"required":true"#);
         content(out, body);
@@ -109,7 +125,11 @@ fn method(out: &mut String, entry: &Entry, name: &str, local: &str, head: &str) 
         out.push('}');
         comma = ",";
     }
-    let changes: &[u16] = if entry.method == "GET" { &[] } else { &CHANGES };
+    let changes: &[u16] = match (entry.needs, entry.method) {
+        (Some(_), _) => &SCOPED,
+        (None, "GET") => &[],
+        (None, _) => &CHANGES,
+    };
     let bodies: &[u16] = if entry.body.is_some() { &BODIES } else { &[] };
     for status in ANYTHING.iter().chain(changes).chain(bodies).chain(entry.refusals) {
         if entry.answers.iter().all(|(answered, _)| answered != status) {

@@ -6,6 +6,7 @@
 
 use hyper::Method;
 
+use super::access::Scope;
 use super::routes::ROUTES;
 use crate::state::id::ObjectId;
 
@@ -68,6 +69,12 @@ pub enum Route {
     Logs,
     /// `GET` of openapi.json.
     OpenApi,
+    /// `POST auth/login`.
+    Login,
+    /// `GET auth/login`: a new token for an old one.
+    Renew,
+    /// `GET auth/auth_status`.
+    AuthStatus,
 }
 
 /// Why a request line is no route.
@@ -117,6 +124,11 @@ impl Found {
 impl Route {
     /// Parses method and path (without query).
     pub fn parse(method: &Method, path: &str) -> Result<Self, RouteError> {
+        Self::find(method, path).map(|(route, _)| route)
+    }
+
+    /// And says what whoever asks has to be allowed; `None`: anybody may.
+    pub fn find(method: &Method, path: &str) -> Result<(Self, Option<Scope>), RouteError> {
         const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
         if !KNOWN.contains(&method.as_str()) {
             return Err(RouteError::UnknownMethod);
@@ -128,7 +140,7 @@ impl Route {
         for entry in ROUTES {
             let Some(found) = found(entry.path, &segments) else { continue };
             if entry.method == asked {
-                return (entry.route)(found);
+                return (entry.route)(found).map(|route| (route, entry.needs));
             }
             let more = if entry.method == "GET" { "GET, HEAD" } else { entry.method };
             allowed.push_str(if allowed.is_empty() { "" } else { ", " });
@@ -252,6 +264,22 @@ mod tests {
         for (method, path, want) in rows {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             assert_eq!(Route::parse(&method, path), Ok(want), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn what_takes_which_scope() {
+        for entry in ROUTES {
+            let below = entry.path.replace("{rev}", "0").replace("{sha256}", SHA);
+            let method = Method::from_bytes(entry.method.as_bytes()).unwrap();
+            let (_, needs) = Route::find(&method, &format!("/cgi-bin/{below}")).unwrap();
+            let want = match (entry.method, entry.path) {
+                (_, "pvr/auth/login") => None,
+                ("GET", "logs") => Some(Scope::Deploy),
+                ("GET", _) => Some(Scope::Read),
+                _ => Some(Scope::Deploy),
+            };
+            assert_eq!(needs, want, "{method} {below}");
         }
     }
 

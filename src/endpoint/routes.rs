@@ -1,8 +1,9 @@
 //! The table of everything that can be asked for. The router reads it, and so does what describes it (`openapi`).
 //!
 //! A path is below `/cgi-bin/`. `{rev}` in it is a revision, which may have two segments; `{sha256}` names an object. What can be
-//! had by GET can be asked about by HEAD.
+//! had by GET can be asked about by HEAD. What is read takes the scope `read`, what changes something `deploy`, unless it says otherwise.
 
+use super::access::Scope;
 use super::route::{Found, Route, RouteError};
 
 /// One method of one path.
@@ -21,6 +22,8 @@ pub(super) struct Entry {
     pub(super) answers: &'static [(u16, Content)],
     /// How it refuses, beside the ways that all have.
     pub(super) refusals: &'static [u16],
+    /// What whoever asks has to be allowed; `None`: anybody may.
+    pub(super) needs: Option<Scope>,
     pub(super) route: fn(Found) -> Result<Route, RouteError>,
 }
 
@@ -49,7 +52,8 @@ use Content::{Bytes, Json, Nothing, Stream, Text};
 
 const fn entry(method: &'static str, path: &'static str, id: &'static str, says: &'static str) -> Entry {
     let route = |_: Found| Err(RouteError::NotFound);
-    Entry { method, path, id, says, query: &[], body: None, answers: &[], refusals: &[], route }
+    let needs = Some(if matches!(method.as_bytes(), b"GET") { Scope::Read } else { Scope::Deploy });
+    Entry { method, path, id, says, query: &[], body: None, answers: &[], refusals: &[], needs, route }
 }
 
 impl Entry {
@@ -72,6 +76,11 @@ impl Entry {
 
     const fn refuses(self, refusals: &'static [u16]) -> Self {
         Self { refusals, ..self }
+    }
+
+    /// For whoever may that; `None`: for anybody.
+    const fn needs(self, needs: Option<Scope>) -> Self {
+        Self { needs, ..self }
     }
 
     const fn is(self, route: fn(Found) -> Result<Route, RouteError>) -> Self {
@@ -215,6 +224,21 @@ pub(super) const ROUTES: &[Entry] = &[
         .answers(NEWS)
         .refuses(&[404])
         .is(|_| Ok(Route::Events(None))),
+    entry("POST", "pvr/auth/login", "login", "Logs in. A device without accounts has no logins.")
+        .takes(Json("Login"))
+        .answers(&[(200, Json("Token"))])
+        .refuses(&[401, 404, 413, 429])
+        .needs(None)
+        .is(|_| Ok(Route::Login)),
+    entry("GET", "pvr/auth/login", "renewLogin", "A new token for one that a login was answered with.")
+        .answers(&[(200, Json("Token"))])
+        .refuses(&[401, 404])
+        .needs(None)
+        .is(|_| Ok(Route::Renew)),
+    entry("GET", "pvr/auth/auth_status", "authStatus", "Who asks.")
+        .answers(&[(200, Json("AuthStatus"))])
+        .refuses(&[404])
+        .is(|_| Ok(Route::AuthStatus)),
     entry("GET", "pvr/json", "state", "The running state, in canonical form.")
         .answers(&[(200, Json("State"))])
         .refuses(&[404])
@@ -354,6 +378,7 @@ pub(super) const ROUTES: &[Entry] = &[
         .is(|_| Ok(Route::Steps)),
     entry("GET", "logs", "logs", "The log of a container, or of pantavisor.")
         .query(LOG)
+        .needs(Some(Scope::Deploy))
         .answers(&[(200, Text)])
         .refuses(&[404])
         .is(|_| Ok(Route::Logs)),

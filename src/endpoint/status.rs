@@ -43,11 +43,12 @@ struct Space {
 }
 
 impl Endpoint {
-    pub(super) async fn status(&self) -> Result<Reply, ApiError> {
+    /// `guarded`: whether there are accounts.
+    pub(super) async fn status(&self, guarded: bool) -> Result<Reply, ApiError> {
         let status = self.reading(|device| device.status()).await?;
         let progress: Option<Box<RawValue>> =
             status.progress.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
-        let mut warnings = self.warnings().to_vec();
+        let mut warnings = self.warnings(guarded);
         if let (Some(running), None) = (&status.running, status.state_sha) {
             let running = escape(running);
             warnings.push(format!("the state of {running}, which runs, cannot be read: pvr-agent fsck says why"));

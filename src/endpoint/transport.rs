@@ -15,7 +15,7 @@ use super::connections::Connection;
 use super::error::ApiError;
 use super::log::Level;
 use super::stop::{Either, Stopping, either};
-use super::tls::{Tls, TlsIo, into_wire};
+use super::tls::{Tls, TlsIo, common_name, into_wire};
 use super::wire::Wire;
 
 /// A connection that requests can come on.
@@ -101,6 +101,14 @@ impl Transport {
         match self {
             Self::Plain(_) => "http",
             Self::Tls(_) => "https",
+        }
+    }
+
+    /// The common name of the client's certificate, if it has one of an authority that we were told to believe; empty if it has none.
+    pub fn certificate(&self) -> Option<String> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(io) => common_name(io),
         }
     }
 

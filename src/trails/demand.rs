@@ -51,6 +51,17 @@ impl Demands {
         self.signatures.as_ref().map_or(Policy::Disabled, |signatures| signatures.policy)
     }
 
+    /// Whether somebody vouches for this key of a state, in the form in which it is kept: a good signature covers it, or nothing is demanded
+    /// of signatures. That one excludes it, which is as good to a device, is not enough.
+    pub fn vouches_for(&self, state: &[u8], key: &str) -> bool {
+        let Some(signatures) = self.signatures.as_ref().filter(|demand| demand.policy.verifies()) else {
+            return true;
+        };
+        let verdict = signatures.verdict(state);
+        let mut found = verdict.keys.iter().filter(|report| report.key == key).peekable();
+        found.peek().is_some() && found.all(|report| !report.included.is_empty())
+    }
+
     /// Looks at a state, in the form in which a device is going to read it.
     pub fn of_state(&self, state: &State) -> Result<(), Unmet> {
         let Some(signatures) = self.signatures.as_ref().filter(|demand| demand.policy.verifies()) else {

@@ -137,6 +137,35 @@ const MEASURES: &[Measure] = &[
         std::fs::write(&log, "first\nsecond\n").expect("write a log");
         if begun && until("second\n") { "as it comes" } else { "never" }.to_owned()
     }),
+    ("`Authorization`", |device| {
+        guarded(device, |token| {
+            let answer = device.ask("GET", "json", &[("Authorization", token)], b"");
+            if answer.status == 200 { "passed on" } else { "withheld" }.to_owned()
+        })
+    }),
+    ("a login", |device| {
+        guarded(device, |_| {
+            let body = br#"{"username":"ann","password":"correct horse","scope":""}"#;
+            device.ask("POST", "auth/login", JSON, body).status.to_string()
+        })
+    }),
+    ("`GET` with a body, as a token is renewed", |device| {
+        guarded(device, |_| {
+            let body = br#"{"username":"ann","password":"correct horse","scope":""}"#;
+            let answer = device.ask("POST", "auth/login", JSON, body);
+            let token = format!("Bearer {}", agent::member(&answer, 200, "token").expect("a token"));
+            let answer = device.ask("GET", "auth/login", &[("Authorization", &token), JSON[0]], b"{\"token\":\"x\"}");
+            let ours = answer.header("content-type") == Some("application/json");
+            format!("{}{}", answer.status, if ours { "" } else { " by the server" })
+        })
+    }),
+    ("a signed URL", |device| {
+        guarded(device, |token| {
+            let record = device.ask("GET", &format!("objects/{}", sha256(&kernel())), &[("Authorization", token)], b"");
+            let url = agent::member(&record, 200, "signed-geturl").expect("a URL");
+            http::get(&url).status.to_string()
+        })
+    }),
     ("a package for a transaction, in chunks", |device| {
         let host = device.server.host();
         let at = |below: &str| format!("http://{host}/cgi-bin/pvtx/{below}");
@@ -147,6 +176,25 @@ const MEASURES: &[Measure] = &[
         added.status.to_string()
     }),
 ];
+
+/// With an account and a token, and without any afterwards.
+fn guarded(device: &Device, ask: impl Fn(&str) -> String) -> String {
+    let access = |args: &[&str]| {
+        let mut command = agent::command();
+        command.arg("access").args(args).arg("--storage").arg(device.store());
+        let output = command.output().expect("run pvr-agent");
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let password = device.root.path().join("password");
+    std::fs::write(&password, "correct horse\n").expect("write a password");
+    access(&["add", "ann", "--scope", "deploy", "--password-file", &password.to_string_lossy()]);
+    let token = access(&["token", "ci", "--scope", "deploy"]);
+    let got = ask(&format!("Bearer {}", token.trim()));
+    access(&["rm", "ci"]);
+    access(&["rm", "ann", "--open"]);
+    got
+}
 
 /// The status, and whether the program was asked at all.
 fn whose(device: &Device, below: &str) -> String {

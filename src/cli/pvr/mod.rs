@@ -31,7 +31,7 @@ mod json;
 mod login;
 mod merge;
 mod post;
-mod prompt;
+pub(super) mod prompt;
 mod put;
 mod putobjects;
 mod remoteinfo;

@@ -64,7 +64,7 @@ fn line(prompt: &str) -> Result<String, AuthError> {
 }
 
 /// One line that is not shown. The terminal is as it was whatever happens: Ctrl-C ends the line instead of the program.
-fn hidden(prompt: &str) -> Result<String, AuthError> {
+pub(in crate::cli) fn hidden(prompt: &str) -> Result<String, AuthError> {
     let stdin = io::stdin();
     let before = termios::tcgetattr(&stdin).map_err(|error| AuthError::Terminal(error.into()))?;
     let mut quiet = before.clone();

@@ -129,6 +129,8 @@ impl Environment {
             two_lengths: self.says_two_lengths(),
             outbox: None,
             mount: Some(mount),
+            // What a web server says of certificates, each says in its own way.
+            certificate: None,
             // A signal ends the process, and with it whatever it was at.
             stopping: None,
         }

@@ -34,7 +34,6 @@ use super::error::ApiError;
 use super::limits::Limits;
 use super::reply::{self, Reply};
 use super::server::{BLOCKING_STACK, BLOCKING_THREADS};
-use crate::device::Device;
 pub use environment::{Environment, Invocation};
 use input::{Input, Unread};
 
@@ -45,11 +44,6 @@ pub fn answer(invocation: Invocation, endpoint: &Endpoint) -> io::Result<()> {
         let limits = endpoint.limits();
         let (request, arrival) = (invocation.request, invocation.arrival);
         let method = request.method().clone();
-        if !matches!(method, Method::GET | Method::HEAD)
-            && let Err(error) = endpoint.blocking(Device::settle).await
-        {
-            endpoint.log().note(super::log::Level::Warn, &format!("failed to sweep the storage: {}", error.log_text()));
-        }
         let unread = Arc::new(Mutex::new(None));
         let input = Input::new(stdin()?, invocation.framing, invocation.rest, Arc::clone(&unread), limits);
         let mut reply = endpoint.handle(request.map(|()| input), arrival).await;

@@ -20,6 +20,10 @@ pub(in crate::endpoint) fn into_wire(io: TlsIo) -> Wire {
     io
 }
 
+pub(in crate::endpoint) fn common_name(_: &TlsIo) -> Option<String> {
+    None
+}
+
 impl Tls {
     /// An error.
     pub fn load(_: TlsFiles) -> Result<Self, TlsFileError> {
@@ -34,6 +38,11 @@ impl Tls {
     /// An error.
     pub fn load_later(_: TlsFiles, _: IpAddr) -> Result<Self, TlsFileError> {
         Err(TlsFileError::NotBuiltIn)
+    }
+
+    /// Never called.
+    pub fn believing(self, _: &Path) -> Result<Self, TlsFileError> {
+        match self {}
     }
 
     /// Never called.

@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::ParsedCertificate;
+use rustls::server::danger::ClientCertVerifier;
 use tokio::task::spawn_blocking;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -18,6 +19,7 @@ use super::files::{self, Loaded, Stamps, fingerprint, stamps};
 use super::{TlsFileError, TlsFiles, self_signed};
 use crate::endpoint::log::{Level, Log};
 use crate::endpoint::wire::Wire;
+use crate::sig::cert::Certificate;
 
 /// How often files are looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -33,11 +35,19 @@ pub(in crate::endpoint) fn into_wire(io: TlsIo) -> Wire {
     io.into_inner().0
 }
 
+/// Whom the client's certificate is for; `None` if it has shown none. It was verified in the handshake.
+pub(in crate::endpoint) fn common_name(io: &TlsIo) -> Option<String> {
+    let shown = io.get_ref().1.peer_certificates()?.first()?;
+    Some(Certificate::parse(shown).ok().and_then(|certificate| certificate.common_name).unwrap_or_default())
+}
+
 /// A certificate with its key, kept up to date with its files.
 #[derive(Debug)]
 pub struct Tls {
     files: TlsFiles,
     serving: Mutex<Serving>,
+    /// Who vouches for clients.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 #[derive(Debug)]
@@ -64,7 +74,21 @@ impl Tls {
         let read = stamps(&files);
         let Loaded { config, leaf, warning } = files::load(&files)?;
         let serving = Serving { config, leaf, warning, read: Some(read), looked: Instant::now() };
-        Ok(Self { files, serving: Mutex::new(serving) })
+        Ok(Self { files, serving: Mutex::new(serving), clients: None })
+    }
+
+    /// With clients that may show a certificate of an authority in this file.
+    pub fn believing(self, file: &Path) -> Result<Self, TlsFileError> {
+        let clients = files::authorities(file)?;
+        {
+            let mut serving = self.serving();
+            let config = files::believing(&serving.config, &clients);
+            serving.config = config.map_err(|error| TlsFileError::NoAuthority {
+                path: crate::repo::shown(file),
+                why: error.to_string(),
+            })?;
+        }
+        Ok(Self { clients: Some(clients), ..self })
     }
 
     /// Certificate and key of that folder; what is missing there is made, for this machine, `listen` and `names`.
@@ -82,7 +106,7 @@ impl Tls {
         let files = files::absolute(files);
         let read = Some(stamps(&files));
         let serving = Serving { config, leaf, warning: None, read, looked: Instant::now() };
-        Ok(Self { files, serving: Mutex::new(serving) })
+        Ok(Self { files, serving: Mutex::new(serving), clients: None })
     }
 
     /// Where they are.
@@ -146,6 +170,11 @@ impl Tls {
         }
         match files::load(&self.files) {
             Ok(Loaded { config, leaf, warning }) => {
+                let config = match &self.clients {
+                    // What was possible once still is.
+                    Some(clients) => files::believing(&config, clients).unwrap_or(config),
+                    None => config,
+                };
                 let fingerprint = fingerprint(&leaf);
                 let mut serving = self.serving();
                 (serving.config, serving.leaf, serving.warning) = (config, leaf, warning.clone());

@@ -41,6 +41,14 @@ pub enum TlsFileError {
         /// The file.
         path: String,
     },
+    /// No authority.
+    #[error("the authorities in '{path}' cannot vouch for clients: {why}")]
+    NoAuthority {
+        /// The file.
+        path: String,
+        /// Why.
+        why: String,
+    },
     /// No key.
     #[error("there is no private key in '{path}'\nit has to be PEM: PKCS#8, PKCS#1 or SEC1")]
     NoKey {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{Error, InconsistentKeys, ServerConfig};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{ConfigBuilder, Error, InconsistentKeys, RootCertStore, ServerConfig, WantsVerifier};
 use sha2::{Digest, Sha256};
 
 use super::{TlsFileError, TlsFiles};
@@ -71,16 +73,43 @@ pub fn load(files: &TlsFiles) -> Result<Loaded, TlsFileError> {
 
 /// How connections are made with that pair.
 pub fn config(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Arc<ServerConfig>, Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_details(provider, machine_clock())
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+    let mut config = builder()?.with_no_client_auth().with_single_cert(chain, key)?;
     // Whoever offers neither, because it speaks HTTP/2 alone, is told so by the handshake.
     config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     // Each is a session to be kept for a client that may want to come back; one such wish is enough.
     config.send_tls13_tickets = 1;
     Ok(Arc::new(config))
+}
+
+/// Who vouches for clients: the certificates of a file.
+pub fn authorities(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsFileError> {
+    let cannot = |why: String| TlsFileError::NoAuthority { path: shown(path), why };
+    let (text, _) = read(path)?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        let certificate = certificate.map_err(|error| cannot(error.to_string()))?;
+        roots.add(certificate).map_err(|error| cannot(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(cannot("there is no certificate in it".to_owned()));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).allow_unauthenticated();
+    verifier.build().map_err(|error| cannot(error.to_string()))
+}
+
+/// The same pair for clients that may show a certificate.
+pub fn believing(config: &ServerConfig, clients: &Arc<dyn ClientCertVerifier>) -> Result<Arc<ServerConfig>, Error> {
+    let mut more =
+        builder()?.with_client_cert_verifier(Arc::clone(clients)).with_cert_resolver(Arc::clone(&config.cert_resolver));
+    more.alpn_protocols.clone_from(&config.alpn_protocols);
+    more.send_tls13_tickets = config.send_tls13_tickets;
+    Ok(Arc::new(more))
+}
+
+fn builder() -> Result<ConfigBuilder<ServerConfig, WantsVerifier>, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ServerConfig::builder_with_details(provider, machine_clock()).with_safe_default_protocol_versions()
 }
 
 /// The sha256 of a certificate as `openssl x509 -fingerprint -sha256` shows it.

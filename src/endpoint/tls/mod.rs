@@ -5,6 +5,9 @@
 //! from then on. What cannot be served (a file half written, a new certificate whose key has not arrived yet) is
 //! logged once, and the old pair stays.
 //!
+//! With an authority for clients (`--client-ca`), a client may show a certificate of it, and whom that is for is whom `access` takes it for. One of
+//! another authority ends the handshake; without one, the other ways to log in are there.
+//!
 //! A build without the feature `tls` has the same names, and an error where a certificate is asked for.
 
 mod error;
@@ -25,7 +28,7 @@ mod acceptor;
 use std::path::PathBuf;
 
 pub use acceptor::Tls;
-pub(super) use acceptor::{TlsIo, into_wire};
+pub(super) use acceptor::{TlsIo, common_name, into_wire};
 pub use error::TlsFileError;
 
 /// Where certificate and key are, both PEM.

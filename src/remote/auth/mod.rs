@@ -31,8 +31,6 @@ use crate::net::{Client, Url};
 
 /// Logins with a name, wrong ones included, that one server is given.
 const LOGINS: u32 = 3;
-/// The realm of Pantahub.
-const REALM: &str = "pantahub services";
 
 /// A name and its password.
 #[derive(Clone)]
@@ -160,10 +158,17 @@ impl Auth {
         Some(places.get(&url.origin())?.held.as_ref()?.token.clone())
     }
 
-    /// Forgets the token of the server's own endpoint; says what that is called and whether there was one.
+    /// Forgets the tokens of the server's own endpoints; says what the endpoint is called and whether there was one. A hub has it at
+    /// its root, a device beside what it serves.
     pub fn forget(&self, server: &Url) -> Result<(String, bool), AuthError> {
-        let endpoint = server.at_root("auth");
-        let was = self.cache.remove(&challenge::key(&endpoint, REALM))?;
+        let (mut endpoint, mut was) = (server.at_root("auth"), false);
+        for (key, _) in self.cache.all()? {
+            let of = key.split_once(" realm=").and_then(|(endpoint, _)| Url::parse(endpoint).ok());
+            if let Some(own) = of.filter(|endpoint| endpoint.origin() == server.origin()) {
+                was |= self.cache.remove(&key)?;
+                endpoint = own;
+            }
+        }
         Ok((shown(&endpoint), was))
     }
 
