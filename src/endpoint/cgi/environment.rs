@@ -45,6 +45,18 @@ pub struct Invocation {
     pub(super) closes: bool,
 }
 
+impl Invocation {
+    /// Method, target and header lines, without those that frame a body.
+    pub fn request(&self) -> &Request<()> {
+        &self.request
+    }
+
+    /// Where the body on standard input ends.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+}
+
 impl Environment {
     /// From the variables of a process. `None`: no web server has made them.
     pub fn new(variables: impl Iterator<Item = (OsString, OsString)>) -> Option<Self> {
