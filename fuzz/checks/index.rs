@@ -5,7 +5,7 @@
 //! chance would.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pvr_agent::repo::{AddAs, Checkpoint, Repo, Run};
 use pvr_agent::state::canonical::to_canonical;
@@ -15,10 +15,17 @@ use sha2::{Digest, Sha256};
 
 const FILES: [(&str, &str); 4] = [("a", "one"), ("b.json", "{\"x\":1}"), ("d/c", "two"), ("d/e.json", "null")];
 
-/// A folder of this process, made once.
-fn folder() -> PathBuf {
-    let root = std::env::temp_dir().join(format!("index-fuzz-{}", std::process::id()));
-    if !root.join(".pvr/json").exists() {
+/// Where files cost least.
+fn memory() -> PathBuf {
+    Some(PathBuf::from("/dev/shm")).filter(|folder| folder.is_dir()).unwrap_or_else(std::env::temp_dir)
+}
+
+/// A repository of this process, made once.
+struct Made(PathBuf);
+
+impl Made {
+    fn new() -> Self {
+        let root = memory().join(format!("index-fuzz-{}", std::process::id()));
         fs::create_dir_all(root.join("d")).expect("a folder");
         for (name, text) in FILES {
             fs::write(root.join(name), text).expect("a file");
@@ -26,19 +33,29 @@ fn folder() -> PathBuf {
         let repo = Repo::init(&root, "pantavisor-service-system@1", "").expect("a repository");
         repo.add(&["a".into(), "d/e.json".into()], AddAs::Inline).expect("add");
         repo.commit("", Checkpoint::No, Run::Really).expect("commit");
+        Self(root)
     }
-    root
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
 }
 
 /// Panics when anything is not as it should be.
 pub fn run(data: &[u8]) {
+    thread_local!(static MADE: Made = Made::new());
     let Some((which, data)) = data.split_first() else { return };
-    let root = folder();
+    MADE.with(|made| look(&made.0, *which, data));
+}
+
+fn look(root: &Path, which: u8, data: &[u8]) {
     let (new, index) = (root.join(".pvr/new"), root.join(".pvr/index"));
     for path in [&new, &index] {
         fs::remove_file(path).ok();
     }
-    let repo = Repo::at(&root);
+    let repo = Repo::at(root);
     let committed = fs::read(root.join(".pvr/json")).expect("a state");
     if which % 2 == 0 {
         let want = repo.status().expect("a status");

@@ -54,7 +54,7 @@ pub fn run(data: &[u8]) {
             let (address, reference) = text.split_once('\n').unwrap_or((text, ""));
             let Ok(url) = Url::parse(address) else { return };
             sound(&url);
-            for next in [url.join(reference).ok(), Some(url.parent()), Some(url.with_appended(reference))] {
+            for next in [url.join(reference).ok(), Some(url.parent()), Some(url.with_appended(".pvrremote"))] {
                 next.iter().for_each(sound);
             }
         }

@@ -18,7 +18,8 @@ impl Answer {
         if self.status == 500 {
             return Some("the device failed".to_owned());
         }
-        if self.status < 400 || bodiless {
+        // That an object is there already is told with its record.
+        if self.status < 400 || bodiless || self.header("pantahub-object-type").is_some() {
             return None;
         }
         let error: serde_json::Value = match serde_json::from_slice(&self.body) {
