@@ -129,7 +129,7 @@ fn be_slow(mut clients: Vec<Slow>, server: SocketAddr, large: &str, mut dice: Di
 /// What a good client does, and how long it took.
 fn ask(server: &Server, number: usize, state: &str, dice: &mut Dice) -> std::io::Result<Duration> {
     let begun = Instant::now();
-    if number % 10 == 0 {
+    if number.is_multiple_of(10) {
         server.upload(&dice.bytes(2000))?;
     } else {
         let answer = Conn::open(&server.host())?.ask("GET", "/cgi-bin/pvr/json", &[], b"")?;
@@ -177,7 +177,7 @@ fn a_thousand_slow_clients() {
             let begun = Instant::now();
             while begun.elapsed() < time {
                 took.push(ask(&server, took.len(), &state, &mut dice).expect("a good client is answered"));
-                if took.len() % 10 == 0 {
+                if took.len().is_multiple_of(10) {
                     most = most.max(descriptors(&server));
                 }
                 std::thread::sleep(PAUSE);

@@ -57,10 +57,10 @@ fn look(root: &Path, which: u8, data: &[u8]) {
     }
     let repo = Repo::at(root);
     let committed = fs::read(root.join(".pvr/json")).expect("a state");
-    if which % 2 == 0 {
+    if which.is_multiple_of(2) {
         let want = repo.status().expect("a status");
         let mut text = data.to_owned();
-        if which % 4 == 0 {
+        if which.is_multiple_of(4) {
             let sum = ObjectId::from_bytes(Sha256::digest(data).into());
             text.extend_from_slice(format!("{sum}\n").as_bytes());
         }

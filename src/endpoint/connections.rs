@@ -328,9 +328,9 @@ mod tests {
         let registry = registry(3, 10);
         let all: Vec<_> = (0..3).map(|n| Admitted(registry.try_admit(peer(n)).unwrap())).collect();
         let busy: Vec<_> = all.iter().map(|c| c.0.begin().in_progress).collect();
-        let long_ago = Instant::now().checked_sub(Duration::from_secs(20)).unwrap();
+        let long_ago = Instant::now().checked_sub(9 * KEEPS_UP).unwrap();
         all[1].0.pace().waits(long_ago);
-        all[2].0.pace().waits(long_ago + Duration::from_secs(9));
+        all[2].0.pace().waits(long_ago + 4 * KEEPS_UP);
         let next = Admitted(registry.try_admit(peer(4)).unwrap());
         assert!(!registry.lock().all.contains_key(&all[1].0.id), "who owes most went");
         // Who has come just now is left to ask; who keeps up is left alone.
