@@ -22,10 +22,11 @@ const SECONDS: usize = 180;
 const SHORTEST: usize = 8;
 /// From how many addresses: one may have 96 requests in progress, so these may have them all.
 const ADDRESSES: usize = 20;
-/// Of a good client's requests, 99 of 100.
+/// Of what a good client reads, 99 of 100. What it uploads is made durable, which takes what the disk of this machine takes.
 const WITHIN: Duration = Duration::from_millis(250);
-/// Between two of them.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two of its requests, every so many of which are uploads.
+const PAUSE: Duration = Duration::from_millis(10);
+const UPLOADS: usize = 20;
 /// Between two bytes of the others.
 const TICK: Duration = Duration::from_millis(200);
 /// Two for each of the 256 places (an upload and a download have a file each), and what the program has for itself.
@@ -134,7 +135,7 @@ fn ask(server: &Server, number: usize, state: &str, dice: &mut Dice, again: &mut
     let begun = Instant::now();
     let object = dice.bytes(2000);
     let asked = || -> std::io::Result<()> {
-        if number.is_multiple_of(10) {
+        if number.is_multiple_of(UPLOADS) {
             return server.upload(&object).map(drop);
         }
         let answer = Conn::open(&server.host())?.ask("GET", "/cgi-bin/pvr/json", &[], b"")?;
@@ -170,7 +171,8 @@ fn a_thousand_slow_clients() {
     let at_rest = descriptors(&server);
 
     let stop = AtomicBool::new(false);
-    let (mut took, mut most, mut again, cut) = (Vec::new(), 0, 0, AtomicUsize::new(0));
+    let (mut took, mut uploads) = (Vec::new(), Vec::new());
+    let (mut most, mut again, cut) = (0, 0, AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for half in 0..2 {
             let ours = (0..count).filter(|at| at % 2 == half);
@@ -187,9 +189,13 @@ fn a_thousand_slow_clients() {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let begun = Instant::now();
             while begun.elapsed() < time {
-                took.push(ask(&server, took.len(), &state, &mut dice, &mut again));
-                if took.len().is_multiple_of(10) {
+                let number = took.len() + uploads.len();
+                let time = ask(&server, number, &state, &mut dice, &mut again);
+                if number.is_multiple_of(UPLOADS) {
+                    uploads.push(time);
                     most = most.max(descriptors(&server));
+                } else {
+                    took.push(time);
                 }
                 std::thread::sleep(PAUSE);
             }
@@ -202,19 +208,21 @@ fn a_thousand_slow_clients() {
     let at = |share: usize| took[(took.len() * share / 100).min(took.len() - 1)];
     let peak = (!program::emulated()).then(|| server.memory_kib("VmHWM"));
     println!(
-        "{count} slow clients for {} s, cut off {} times; {} good requests: median {:?}, 99 of 100 within {:?}, all within {:?}; \
+        "{count} slow clients for {} s, cut off {} times; {} good requests: median {:?}, 99 of 100 within {:?}, all within {:?}; {} uploads within {:?}; \
          {again} asked again; {most} descriptors (at rest {at_rest}), memory {peak:?} KiB at most",
         time.as_secs(),
         cut.load(Ordering::Relaxed),
         took.len(),
         at(50),
         at(99),
-        at(100)
+        at(100),
+        uploads.len(),
+        uploads.iter().max()
     );
     assert!(took.len() > 10, "a good client was kept from asking: {took:?}");
     assert!(at(99) < program::patience(WITHIN), "99 of 100 within {:?}", at(99));
     // An emulated processor takes so long for each that there are too many at once.
-    assert!(program::emulated() || again * 100 <= took.len(), "{again} of {} were cut off", took.len());
+    assert!(program::emulated() || again * 50 <= took.len(), "{again} of {} were cut off", took.len());
     assert!(most > at_rest + 200, "these were no crowd: {most} descriptors");
     assert!(most <= DESCRIPTORS, "{most} descriptors");
     let limit = if program::is_told() { MEMORY_KIB } else { MEMORY_OF_DEBUG_KIB };
