@@ -10,7 +10,7 @@ use pvr_agent::state::parse::parse_strict;
 use pvr_agent::state::{JsonLimits, Value};
 
 /// Numbers such as `1e99999` are spelled out: enough for every number that fits the input.
-const LIMIT: usize = 1 << 20;
+const LIMIT: usize = 1 << 16;
 
 /// Recorded from the real programs: what was written, and its canonical form.
 fn recorded() -> &'static [(&'static str, &'static str)] {
