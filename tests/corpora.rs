@@ -4,12 +4,26 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../fuzz/checks/archive.rs"]
+mod archive;
+#[path = "../fuzz/checks/canonical.rs"]
+mod canonical;
+#[path = "../fuzz/checks/cgi.rs"]
+mod cgi;
 #[path = "../fuzz/checks/control.rs"]
 mod control;
 #[path = "../fuzz/checks/device_verdict.rs"]
 mod device_verdict;
+#[path = "../fuzz/checks/globs.rs"]
+mod globs;
+#[path = "../fuzz/checks/index.rs"]
+mod index;
 #[path = "../fuzz/checks/pvtx.rs"]
 mod pvtx;
+#[path = "../fuzz/checks/remote.rs"]
+mod remote;
+#[path = "../fuzz/checks/routes.rs"]
+mod routes;
 #[path = "../fuzz/checks/sig_certificate.rs"]
 mod sig_certificate;
 #[path = "../fuzz/checks/sig_document.rs"]
@@ -26,9 +40,16 @@ type Check = (&'static str, fn(&[u8]));
 
 /// Every check; the folders of `fuzz` are held against this list.
 const CHECKS: &[Check] = &[
+    ("archive", archive::run),
+    ("canonical", canonical::run),
+    ("cgi", cgi::run),
     ("control", control::run),
     ("device_verdict", device_verdict::run),
+    ("globs", globs::run),
+    ("index", index::run),
     ("pvtx", pvtx::run),
+    ("remote", remote::run),
+    ("routes", routes::run),
     ("sig_certificate", sig_certificate::run),
     ("sig_document", sig_document::run),
     ("sig_pem", sig_pem::run),

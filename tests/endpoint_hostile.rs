@@ -70,6 +70,12 @@ fn bad_requests_have_their_status_and_change_nothing() {
         ("negative length", put(&format!(" {host}Content-Length: -3\r\n\r\nabc")), 400),
         ("length with a sign", put(&format!(" {host}Content-Length: +3\r\n\r\nabc")), 400),
         ("unknown coding", put(&format!(" {host}Transfer-Encoding: gzip\r\n\r\nabc")), 400),
+        // This one was taken for `chunked`, and what was in the chunks for the object.
+        (
+            "another coding below the chunks",
+            put(&format!("?size=3 {host}Transfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")),
+            501,
+        ),
         ("chunked 1.0", put(" HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400),
         ("no length at all", put(&format!(" {host}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")), 411),
         ("size is no number", put(&format!("?size=3x {host}Content-Length: 3\r\n\r\nabc")), 400),

@@ -5,11 +5,12 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
+use bytes::Bytes;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -22,6 +23,7 @@ use super::connections::{Admitted, Connection, Phase};
 use super::error::ApiError;
 use super::guard::Arrival;
 use super::limits::Limits;
+use super::log::Level;
 use super::outbox::Outbox;
 use super::refusal;
 use super::reply::{self, Reply};
@@ -46,6 +48,41 @@ enum End {
     HeadTooSlow,
     /// It was idle for too long, had to make room, or the server stops.
     Unwanted,
+}
+
+/// The body of a request, whose connection learns when it is waited for.
+struct Awaited {
+    body: Incoming,
+    connection: Arc<Connection>,
+}
+
+impl Body for Awaited {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        match &polled {
+            Poll::Pending => self.connection.waits_for_client(),
+            Poll::Ready(Some(Ok(frame))) => self.connection.moved(frame.data_ref().map_or(0, Bytes::len)),
+            Poll::Ready(_) => self.connection.moved(0),
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.connection.moved(0);
+    }
 }
 
 /// Serves `stream` until it ends; with `tls`, https.
@@ -75,7 +112,7 @@ pub async fn serve(
         let asked = stopping.clone();
         service_fn(move |request: Request<Incoming>| -> Answering {
             let begun = connection.begin();
-            let endpoint = Arc::clone(&endpoint);
+            let (connection, endpoint) = (Arc::clone(&connection), Arc::clone(&endpoint));
             let arrival = Arrival {
                 scheme,
                 local,
@@ -89,7 +126,7 @@ pub async fn serve(
             Box::pin(async move {
                 let reply = match begun.over_share {
                     true => endpoint.refuse_share(&arrival),
-                    false => endpoint.handle(request, arrival).await,
+                    false => endpoint.handle(request.map(|body| Awaited { body, connection }), arrival).await,
                 };
                 begun.in_progress.answers();
                 if reply.body().waits() {
@@ -142,6 +179,10 @@ pub async fn serve(
         .await
     };
 
+    if matches!((&end, connection.phase()), (End::Unwanted, Phase::Busy)) {
+        let message = "a client that held up its own request made room for another";
+        endpoint.log().note(Level::Warn, &format!("{}: {message}", connection.peer()));
+    }
     let (stream, refused) = protocol.into_parts().io.into_inner().into_parts();
     let refusal = match &end {
         End::HeadTooSlow => Some(refusal::too_slow(&limits)),

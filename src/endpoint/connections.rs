@@ -4,11 +4,19 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::limits::Limits;
+use super::pace::Pace;
+
+/// Who has been without a request for less than this is about to ask.
+const ABOUT_TO_ASK: Duration = Duration::from_secs(1);
+
+/// Who holds up its own request for less than this keeps up with it.
+const KEEPS_UP: Duration = Duration::from_millis(100);
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +34,8 @@ pub struct Connection {
     peer: IpAddr,
     phase: Mutex<Phase>,
     two_lengths: AtomicBool,
+    /// What its client owes the request in progress.
+    pace: Mutex<Pace>,
     /// An answer of ours has been handed over, and has not gone out to its last byte.
     answering: AtomicBool,
     /// It follows an update, which is no work.
@@ -75,21 +85,23 @@ impl Registry {
         Arc::new(Self { limits, open: Mutex::default(), changed: Notify::new() })
     }
 
-    /// Makes room for a connection from `peer` and registers it. Waits while every connection is busy.
+    /// Makes room for a connection from `peer` and registers it. Waits while every connection is busy, and no client holds
+    /// up its own request.
     pub async fn admit(self: &Arc<Self>, peer: IpAddr) -> Admitted {
         loop {
             if let Some(connection) = self.try_admit(peer) {
                 return Admitted(connection);
             }
-            self.changed.notified().await;
+            // Nobody tells that a client has been waited for for long enough.
+            let _ = timeout(KEEPS_UP, self.changed.notified()).await;
         }
     }
 
     fn try_admit(self: &Arc<Self>, peer: IpAddr) -> Option<Arc<Connection>> {
         let mut open = self.lock();
         if open.all.len() >= self.limits.connections {
-            let oldest = open.all.values().filter_map(|c| c.waiting_since().map(|since| (since, c.id)));
-            let (_, id) = oldest.min()?;
+            let now = Instant::now();
+            let (_, id) = open.all.values().filter_map(|c| Some((c.gives_way(now)?, c.id))).max()?;
             if let Some(connection) = open.all.remove(&id) {
                 connection.evicted.notify_one();
             }
@@ -101,6 +113,7 @@ impl Registry {
             peer,
             phase: Mutex::new(Phase::Waiting { since: Instant::now(), begun: None }),
             two_lengths: AtomicBool::new(false),
+            pace: Mutex::default(),
             answering: AtomicBool::new(false),
             following: AtomicBool::new(false),
             evicted: Notify::new(),
@@ -159,6 +172,7 @@ impl Connection {
         let over_share = busy.count() >= self.registry.limits.per_address;
         drop(open);
         *self.lock() = Phase::Busy;
+        *self.pace() = Pace::default();
         let two_lengths = self.two_lengths.swap(false, Ordering::Relaxed);
         Begun { in_progress: InProgress(Arc::clone(self)), over_share, two_lengths }
     }
@@ -196,6 +210,32 @@ impl Connection {
     /// The head that is being read has both a length and a transfer encoding.
     pub fn saw_two_lengths(&self) {
         self.two_lengths.store(true, Ordering::Relaxed);
+    }
+
+    /// It is the client that the request in progress waits for.
+    pub fn waits_for_client(&self) {
+        self.pace().waits(Instant::now());
+    }
+
+    /// So many bytes of the request in progress, or of its answer, have moved.
+    pub fn moved(&self, bytes: usize) {
+        self.pace().moved(Instant::now(), bytes);
+    }
+
+    fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How much sooner than others it has to make room, if it may have to: who has been without a request for long loses
+    /// nothing, who holds up its own request little, and who has come just now may be about to ask.
+    fn gives_way(&self, now: Instant) -> Option<(u8, Duration)> {
+        match self.phase() {
+            Phase::Waiting { since, .. } => {
+                let waited = now.saturating_duration_since(since);
+                Some((if waited < ABOUT_TO_ASK { 0 } else { 2 }, waited))
+            }
+            Phase::Busy => self.pace().owed(now).filter(|owed| *owed >= KEEPS_UP).map(|owed| (1, owed)),
+        }
     }
 
     fn waiting_since(&self) -> Option<Instant> {
@@ -281,6 +321,23 @@ mod tests {
         assert!(!only.0.is_unasked() && registry.try_admit(peer(2)).is_none(), "the body has yet to be written");
         only.0.flushed();
         assert!(only.0.is_unasked() && registry.try_admit(peer(2)).is_some());
+    }
+
+    #[test]
+    fn clients_that_held_up_all_their_requests_kept_everybody_out() {
+        let registry = registry(3, 10);
+        let all: Vec<_> = (0..3).map(|n| Admitted(registry.try_admit(peer(n)).unwrap())).collect();
+        let busy: Vec<_> = all.iter().map(|c| c.0.begin().in_progress).collect();
+        let long_ago = Instant::now().checked_sub(9 * KEEPS_UP).unwrap();
+        all[1].0.pace().waits(long_ago);
+        all[2].0.pace().waits(long_ago + 4 * KEEPS_UP);
+        let next = Admitted(registry.try_admit(peer(4)).unwrap());
+        assert!(!registry.lock().all.contains_key(&all[1].0.id), "who owes most went");
+        // Who has come just now is left to ask; who keeps up is left alone.
+        all[0].0.waits_for_client();
+        let last = Admitted(registry.try_admit(peer(5)).unwrap());
+        assert!(!registry.lock().all.contains_key(&all[2].0.id) && registry.lock().all.contains_key(&next.0.id));
+        drop((busy, last));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! The layers, and why in this order:
 //!
 //! 1. *One length.* A request with both `Content-Length` and `Transfer-Encoding` has two ends; whatever stands
-//!    between the client and us may have seen the other one. Nothing of such a request can be trusted.
+//!    between the client and us may have seen the other one. Nothing of such a request can be trusted. The one transfer
+//!    encoding that is known is `chunked`, alone.
 //! 2. *Host.* A page that makes its own name resolve to this device (DNS rebinding) is of the same origin as we
 //!    are for a browser, so layer 3 would not see it. Only names that such a page cannot have are served: IP
 //!    literals, `localhost`, the name of this machine, `.local`, and what is configured. 421 otherwise. This
@@ -18,7 +19,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, ORIGIN, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, ORIGIN, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, Version};
 
@@ -164,7 +165,16 @@ fn one_length(headers: &HeaderMap, arrival: &Arrival) -> Result<(), ApiError> {
         let message = "the request has both Content-Length and Transfer-Encoding";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "two-lengths", message).close());
     }
-    Ok(())
+    // Chunks of something else would be taken for the bytes themselves, and two encodings are read by different readers differently.
+    let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    match (encodings.next().map(chunked), encodings.next()) {
+        (None | Some(true), None) => Ok(()),
+        _ => {
+            let message = "the transfer encoding is something else than 'chunked'";
+            Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "unknown-encoding", message).close())
+        }
+    }
 }
 
 /// The authority a request names: that of its target where it has one (RFC 9112 §3.2.2), else its `Host`.

@@ -11,8 +11,8 @@ pub(super) const SHORTEST_URL: Duration = Duration::from_secs(60 * 60);
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Open connections in all. When all are taken, the one that has waited longest for a complete request
-    /// head makes room for the new one; when every one of them has a request in progress, new ones wait in
-    /// the kernel's backlog.
+    /// head makes room for the new one; when every one of them has a request in progress, the one whose client
+    /// holds up its own most (`pace`); when none does, new ones wait in the kernel's backlog.
     pub connections: usize,
     /// Connections of one address that have a request in progress. One more is answered 503. Idle
     /// connections don't count: a browser or a proxy keeps several.

@@ -46,6 +46,7 @@ mod logs;
 mod objects;
 mod openapi;
 mod outbox;
+mod pace;
 pub mod public;
 mod publish;
 mod pulled;

@@ -20,6 +20,9 @@ use crate::device::Device;
 /// How long what was sent may stay without an answer of the other machine: twice the silence that a body may have.
 const UNHEARD_MS: u32 = 60_000;
 
+/// Connections that may wait to be taken: some hundred come at once where clients are many, or hostile.
+const BACKLOG: i32 = 1024;
+
 /// Threads for what blocks: hashing, writing, syncing. They come and go; one job is short or rare.
 pub(super) const BLOCKING_THREADS: usize = 8;
 
@@ -79,6 +82,8 @@ pub fn run(listener: impl Into<Listener>, endpoint: Arc<Endpoint>, stop: Stop, s
         .build()?;
     let ended = runtime.block_on(async {
         socket.set_nonblocking(true)?;
+        // The standard library asks for 128. A client for which there is none tries again after a second, and then after two.
+        rustix::net::listen(&socket, BACKLOG)?;
         let listener = TcpListener::from_std(socket)?;
         if signals {
             tokio::spawn(stop.clone().on_signals());

@@ -42,6 +42,16 @@ impl TimedIo {
         self.refused.is_some()
     }
 
+    /// What a write came to: who doesn't take an answer holds it up.
+    fn sent(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &result {
+            Poll::Pending => self.connection.waits_for_client(),
+            Poll::Ready(Ok(bytes)) => self.connection.moved(*bytes),
+            Poll::Ready(Err(_)) => {}
+        }
+        result
+    }
+
     fn received(&mut self, bytes: &[u8]) {
         match self.connection.received() {
             Some(Head::Begins) => self.scan = HeadScan::default(),
@@ -72,7 +82,8 @@ impl AsyncWrite for TimedIo {
         if self.is_kept(&[io::IoSlice::new(buf)]) {
             return Poll::Ready(Ok(buf.len()));
         }
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.sent(result)
     }
 
     fn poll_write_vectored(
@@ -83,7 +94,8 @@ impl AsyncWrite for TimedIo {
         if self.is_kept(bufs) {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.sent(result)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -100,7 +100,8 @@ impl Url {
         let (authority, target) = rest.split_at(authority_end);
         let (host, port) = parse_authority(authority)?;
         let (path, query) = split_at_char(target, '?');
-        let path = if path.is_empty() { "/".into() } else { encode(path) };
+        // Behind a host, `\` ends it, and is part of the path nevertheless.
+        let path = if path.starts_with('/') { encode(path) } else { format!("/{}", encode(path)).into() };
         Ok(Self {
             scheme,
             host,
@@ -369,6 +370,8 @@ mod tests {
             ("HTTP://A.Example:8080/x/", "http://a.example:8080/x/", "a.example", 8080, "a.example:8080", "/x/", None),
             ("https://a:443/x", "https://a/x", "a", 443, "a", "/x", None),
             ("http://a:/x", "http://a/x", "a", 80, "a", "/x", None),
+            // This had a path without its slash, and so a request line without one.
+            ("http://a\\@b/c", "http://a/%5C@b/c", "a", 80, "a", "/%5C@b/c", None),
             ("http://a?q=1#f", "http://a/?q=1#f", "a", 80, "a", "/?q=1", Some("f")),
             (
                 "http://a/b c/ü?x=ü y",

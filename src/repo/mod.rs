@@ -71,6 +71,7 @@ pub use get::{GetOptions, Got, How};
 pub use global::{GlobalConfig, NoSetting};
 pub use import::Imported;
 pub use install::{Uploaded, install_archive};
+pub use pattern::Pattern;
 pub use post::{Plan, PostOptions, Sent, fast_copy};
 pub use reference::{DEVICE_PATH, DEVICE_PORT, Place, Reference, ReferenceError};
 pub use sig::{signatures, write_elsewhere};

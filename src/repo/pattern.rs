@@ -3,7 +3,7 @@
 
 /// A pattern whose syntax has been checked.
 #[derive(Debug, Clone)]
-pub(super) struct Pattern(Vec<Token>);
+pub struct Pattern(Vec<Token>);
 
 #[derive(Debug, Clone)]
 enum Token {
@@ -15,7 +15,7 @@ enum Token {
 
 impl Pattern {
     /// `None` for an unfinished or empty class, and a `\` at the end.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let mut chars = text.chars().peekable();
         let mut tokens = Vec::new();
         while let Some(c) = chars.next() {
@@ -41,7 +41,7 @@ impl Pattern {
     }
 
     /// Whether the whole of `path` fits.
-    pub(super) fn matches(&self, path: &str) -> bool {
+    pub fn matches(&self, path: &str) -> bool {
         let path: Vec<char> = path.chars().collect();
         // Places in the pattern that the path read so far can lead to: linear in both, whatever the pattern.
         let mut places = vec![false; self.0.len() + 1];

@@ -19,6 +19,11 @@ const RUNNER: &str = "PVR_AGENT_RUNNER";
 /// How much longer an emulated processor may take, with other tests beside it.
 const SLOWER: u32 = 10;
 
+/// Whether the tests were told which program to run. It is one for devices then, not what cargo has made for them.
+pub fn is_told() -> bool {
+    std::env::var_os(BIN).is_some_and(|path| !path.is_empty())
+}
+
 /// Where the program is, without links: as it finds itself.
 pub fn path() -> PathBuf {
     let told = std::env::var_os(BIN).filter(|path| !path.is_empty());

@@ -45,6 +45,18 @@ pub struct Invocation {
     pub(super) closes: bool,
 }
 
+impl Invocation {
+    /// Method, target and header lines, without those that frame a body.
+    pub fn request(&self) -> &Request<()> {
+        &self.request
+    }
+
+    /// Where the body on standard input ends.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+}
+
 impl Environment {
     /// From the variables of a process. `None`: no web server has made them.
     pub fn new(variables: impl Iterator<Item = (OsString, OsString)>) -> Option<Self> {
@@ -217,10 +229,11 @@ fn header(name: &str, value: &[u8]) -> Option<(HeaderName, HeaderValue)> {
         "CONTENT_TYPE" => name,
         name => name.strip_prefix("HTTP_")?,
     };
-    if matches!(name, "PROXY" | "CONTENT_LENGTH" | "TRANSFER_ENCODING" | "CONNECTION" | "EXPECT") {
+    let name = HeaderName::from_bytes(name.replace('_', "-").to_ascii_lowercase().as_bytes()).ok()?;
+    // Whichever way the variable is spelled: what counts is the name that the router sees.
+    if matches!(name.as_str(), "proxy" | "content-length" | "transfer-encoding" | "connection" | "expect") {
         return None;
     }
-    let name = HeaderName::from_bytes(name.replace('_', "-").to_ascii_lowercase().as_bytes()).ok()?;
     Some((name, HeaderValue::from_bytes(value).ok()?))
 }
 
@@ -281,6 +294,17 @@ mod tests {
             .unwrap();
             assert_eq!(got.request.uri().path_and_query().unwrap().as_str(), path, "{uri}");
             assert_eq!(got.arrival.mount.as_deref(), Some("/cgi-bin/pvr"));
+        }
+    }
+
+    #[test]
+    fn a_header_that_frames_a_body_got_through_by_its_spelling() {
+        for name in
+            ["HTTP_TRANSFER_ENCODING", "HTTP_TRANSFER_ENCODiNG", "HTTP_TRANSFER-ENCODING", "HTTP_content_length"]
+        {
+            let got = invocation(&[("CONTENT_LENGTH", "3"), (name, "chunked"), ("HTTP_X_Y", "z")]).unwrap();
+            let names: Vec<_> = got.request.headers().keys().map(HeaderName::as_str).collect();
+            assert_eq!(names, ["x-y"], "{name}");
         }
     }
 

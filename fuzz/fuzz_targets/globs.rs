@@ -1,0 +1,5 @@
+#![no_main]
+#[path = "../checks/globs.rs"]
+mod check;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| check::run(data));
