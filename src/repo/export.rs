@@ -16,10 +16,10 @@ use serde::Serialize;
 
 use super::Repo;
 use super::error::{Context, RepoError};
-use super::files::{create, random_name, sync_parent};
+use super::files::{create, random_name};
 use crate::state::{Entry, Object, ObjectId, PartSelection, Spec, State, StatePath, Value};
 use crate::store::archive::{END, GzipWriter, OBJECTS, STATE, build, padding};
-use crate::store::{ObjectStore, gauge};
+use crate::store::{ObjectStore, gauge, put};
 
 /// Whether an archive is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,10 +235,10 @@ impl Part {
             self.name = Some(name);
         }
         if let Some(name) = &self.name {
-            fs::rename(name, target).on("replace", target)?;
+            put(name, target)?;
         }
         self.name = None;
-        sync_parent(target)
+        Ok(())
     }
 }
 

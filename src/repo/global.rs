@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::error::{Context, RepoError};
-use super::files::{create, random_name, rename, sync_parent};
+use super::files::{create, random_name};
+use crate::store::put;
 
 const NAME: &str = "config.json";
 
@@ -83,13 +84,12 @@ impl GlobalConfig {
         let text = serde_json::to_vec(self).map_err(io::Error::from).on("write", &path)?;
         let written = create(&temporary, 0o644).and_then(|mut file| {
             file.write_all(&text).and_then(|()| file.sync_all()).on("write", &temporary)?;
-            rename(&temporary, &path)
+            Ok(put(&temporary, &path)?)
         });
         if written.is_err() {
             fs::remove_file(&temporary).ok();
         }
-        written?;
-        sync_parent(&path)
+        written
     }
 }
 
