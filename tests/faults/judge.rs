@@ -5,11 +5,14 @@ use crate::place::opens::opened;
 use crate::place::serving::{Serving, address, serve};
 use crate::place::talk::Talk;
 use crate::place::{Place, View, said};
-use crate::tracer::{Ended, Fault, Kernel, Kind, Point, Traced, Tracer};
+use crate::tracer::{Ended, Fault, Kernel, Kind, Point, Traced, Tracer, steady};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -20,6 +23,16 @@ pub struct Judge<'a> {
     kernel: Kernel,
     before: View,
     after: View,
+    /// What has been found out about what may lie there.
+    known: Mutex<BTreeMap<View, Arc<Left>>>,
+}
+
+/// What was left in the place, and what came of that.
+struct Left {
+    at_once: View,
+    /// When the next has started.
+    then: View,
+    findings: Vec<String>,
 }
 
 /// What came of one fault.
@@ -34,8 +47,8 @@ struct Told {
     traced: Traced,
     /// Of a server: what it answered. Of a command: what it ended with.
     result: Result<(), String>,
-    /// What a server that was alive answered when it was asked again.
-    again: Option<Result<(), String>>,
+    /// What there was when a server had refused something, and what it answered when it was asked again.
+    again: Option<(View, Result<(), String>)>,
     output: String,
 }
 
@@ -45,7 +58,7 @@ impl<'a> Judge<'a> {
         (scenario.build)(place);
         place.keep();
         let before = (scenario.view)(place);
-        let mut judge = Self { place, scenario, kernel, before, after: View::new() };
+        let mut judge = Self { place, scenario, kernel, before, after: View::new(), known: Mutex::default() };
         if let Err(why) = judge.act() {
             panic!("{}, undisturbed: {why}", scenario.name);
         }
@@ -111,7 +124,10 @@ impl<'a> Judge<'a> {
                     if let Some(base) = base {
                         let talk = Talk { base };
                         result = ask(&talk);
-                        again = Some(ask(&talk));
+                        // Threads that are slow may only then come to where it fails.
+                        again = result
+                            .is_err()
+                            .then(|| ((self.scenario.view)(self.place), ask(&talk).or_else(|_| ask(&talk))));
                     }
                     if !ended.load(Ordering::SeqCst) {
                         let _ = kill(Pid::from_raw(pid.load(Ordering::SeqCst)), Signal::SIGKILL);
@@ -136,65 +152,78 @@ impl<'a> Judge<'a> {
         }
         let mut findings = Vec::new();
         let aborted = fault.kind == Kind::Abort;
+        let said = format!("said {:?} ({})", told.result, told.output.trim_end());
         if told.output.contains("panicked") {
-            findings.push(format!("a panic: {}", told.output));
+            findings.push(format!("a panic: {said}"));
         }
         match (told.traced.ended, &self.scenario.act) {
             (Ended::Hung, _) => findings.push("it hung".to_owned()),
             (Ended::By(Signal::SIGKILL), act) if aborted || matches!(act, Act::Serve(_)) => {}
-            (Ended::By(signal), _) => findings.push(format!("it ended by {signal}: {}", told.output)),
+            (Ended::By(signal), _) => findings.push(format!("it ended by {signal}: {said}")),
             (Ended::Code(_), _) => {}
         }
-        let borne = told.result.is_ok() && !aborted;
-        let said = told.output.trim_end();
         // A server that lives on was asked again, and has to have done it then.
         let want = match (&told.again, &told.result) {
             _ if aborted => None,
-            (Some(Err(why)), _) => {
-                findings.push(format!("asked again, the server said {why} after {:?}: {said}", told.result));
+            (Some((view, _)), _) if *view != self.before => {
+                findings.push(format!("it {said}; then {}", difference(&self.before, view)));
                 None
             }
-            (Some(Ok(())), _) | (None, Ok(())) => Some(&self.after),
+            (Some((_, Err(why))), _) => {
+                findings.push(format!("it {said}, and when asked again {why}"));
+                None
+            }
+            (Some((_, Ok(()))), _) | (None, Ok(())) => Some(&self.after),
             (None, Err(_)) => Some(&self.before),
         };
-        let at_once = (self.scenario.view)(self.place);
-        if let Some(want) = want {
-            self.compare(&at_once, want, &format!("said {:?} ({said}), at once", told.result), &mut findings);
+        let left = self.left();
+        for (view, when) in [(&left.at_once, "at once"), (&left.then, "after a start")] {
+            let is = match (want, self.scenario.change) {
+                (Some(want), Change::FileByFile) if *want == self.before => self.is_between(view),
+                (Some(want), _) => view == want,
+                // Not before what was interrupted has been settled.
+                (None, _) => when == "at once" || self.is_between(view),
+            };
+            if !is {
+                let want = want.unwrap_or(&self.before);
+                findings.push(format!("it {said}; {when} {}", difference(want, view)));
+                break;
+            }
         }
-        findings.extend(self.place.bad_objects());
+        findings.extend(left.findings.iter().cloned());
+        Some(Outcome { borne: told.result.is_ok() && !aborted, findings })
+    }
 
+    /// What is to be said of what lies in the place. It is found out once for all that is the same.
+    fn left(&self) -> Arc<Left> {
+        let lies = self.place.lies(steady);
+        if let Some(left) = self.known.lock().expect("what is known").get(&lies) {
+            return Arc::clone(left);
+        }
+        let at_once = (self.scenario.view)(self.place);
+        let mut findings = self.place.bad_objects();
         findings.extend((self.scenario.opens)(self.place));
         let then = (self.scenario.view)(self.place);
-        match want {
-            Some(want) => self.compare(&then, want, &format!("said {:?} ({said})", told.result), &mut findings),
-            None if self.is_between(&then) => {}
-            None => self.compare(&then, &self.before, "ended", &mut findings),
-        }
-        if then == self.before || self.scenario.change == Change::FileByFile {
+        if then != self.after {
             if let Err(why) = self.act() {
                 findings.push(format!("once more: {why}"));
             }
+            findings.extend((self.scenario.opens)(self.place));
         }
-        self.compare(&(self.scenario.view)(self.place), &self.after, "in the end", &mut findings);
-        findings.extend((self.scenario.opens)(self.place));
+        let end = (self.scenario.view)(self.place);
+        if end != self.after {
+            findings.push(format!("in the end {}", difference(&self.after, &end)));
+        }
+        if !self.place.debris("").is_empty() {
+            // Whoever comes next clears away what could not be removed.
+            let _ = self.act();
+            (self.scenario.next)(self.place).into_iter().for_each(|command| findings.extend(opened(command)));
+        }
         findings.extend(self.place.bad_objects());
-        // Whoever comes next clears away what could not be removed.
-        let _ = self.act();
-        for command in (self.scenario.next)(self.place) {
-            findings.extend(opened(command));
-        }
         findings.extend(self.place.debris("").into_iter().map(|path| format!("left {path}")));
-        Some(Outcome { borne, findings })
-    }
-
-    fn compare(&self, view: &View, want: &View, when: &str, findings: &mut Vec<String>) {
-        let is = match self.scenario.change {
-            Change::FileByFile if *want == self.before => self.is_between(view),
-            _ => view == want,
-        };
-        if !is {
-            findings.push(format!("{when}: {}", difference(want, view)));
-        }
+        let left = Arc::new(Left { at_once, then, findings });
+        self.known.lock().expect("what is known").insert(lies, Arc::clone(&left));
+        left
     }
 
     /// Whether it is the old or the new one, or has the files of both where each changes for itself.
@@ -202,7 +231,7 @@ impl<'a> Judge<'a> {
         let all = || self.before.keys().chain(self.after.keys()).chain(view.keys());
         *view == self.before
             || *view == self.after
-            || self.scenario.change == Change::FileByFile
+            || self.scenario.change != Change::Whole
                 && all().all(|path| {
                     let is = view.get(path);
                     is == self.before.get(path) || is == self.after.get(path)

@@ -4,7 +4,7 @@ use super::{Act, Change, Scenario};
 use crate::black_box::seed::Seed;
 use crate::black_box::sha256;
 use crate::place::opens::{opened, storage_opens};
-use crate::place::{Place, View, prepare};
+use crate::place::{Place, View, prepare, said};
 use crate::tar;
 use std::fs;
 use std::process::Command;
@@ -20,14 +20,14 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario("pvtx remove", filled, |place| place.pvtx(&["remove", "app"]), transaction),
         scenario("pvtx abort", filled, |place| place.pvtx(&["abort"]), transaction).opens_as(|_| Vec::new()),
         scenario("pvtx deploy", filled, |place| place.pvtx(&["deploy", "t"]), |place| place.view(&["t"]))
-            .opens_as(|_| Vec::new()),
+            .opens_as(settled),
         scenario(
             "pvtx deploy over one",
             filled_again,
             |place| place.pvtx(&["deploy", "t"]),
             |place| place.view(&["t"]),
         )
-        .opens_as(|_| Vec::new()),
+        .opens_as(settled),
         scenario(
             "pvtx deploy into a storage",
             filled_for_a_storage,
@@ -46,10 +46,19 @@ pub fn scenarios() -> Vec<Scenario> {
     ]
 }
 
+/// Another deploy into the folder, which comes to nothing: there is no such repository.
+fn settled(place: &Place) -> Vec<String> {
+    let output = place.pvr("", &["deploy", "--dry-run", "t", "none/.pvr"]).output().expect("run pvr");
+    assert!(!output.status.success(), "{}", said(&output));
+    Vec::new()
+}
+
 fn scenario(name: &'static str, build: fn(&Place), run: fn(&Place) -> Command, view: fn(&Place) -> View) -> Scenario {
     let opens = |place: &Place| opened(place.pvtx(&["show"]));
     let next = |place: &Place| {
-        ["abort", "begin empty o", "add one"].map(|words| place.pvtx(&words.split(' ').collect::<Vec<_>>())).into()
+        ["abort", "begin empty o", "add one", "deploy t"]
+            .map(|words| place.pvtx(&words.split(' ').collect::<Vec<_>>()))
+            .into()
     };
     Scenario { name, build, act: Act::Run(run), view, change: Change::Whole, opens, next }
 }

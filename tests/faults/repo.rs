@@ -43,7 +43,7 @@ pub fn scenarios() -> Vec<Scenario> {
         .opening(deployed),
         whole("dm-convert", volume, convert, |place| tree(place, "r")),
         whole("dm-apply", converted, |place| place.pvr("r", &["dm-apply", "--reproducible"]), |place| tree(place, "r")),
-        whole("sig add", repository, sign, |place| place.view(&["r/_sigs"])),
+        whole("sig add", repository, sign, |place| place.view(&["r/_sigs/app.json"])),
         whole("global-config", repository, configure, |place| place.view(&["home/.pvr/config.json"])),
     ]
 }
@@ -83,7 +83,7 @@ fn vector(name: &str) -> String {
 /// A folder, and the state of the repository in it; without what is remembered, locked and under way.
 fn tree(place: &Place, folder: &str) -> View {
     let mut view = place.view(&[folder]);
-    let own = ["index", "lock", "tmp", "objects", "commitmsg", "batch"];
+    let own = ["index", "lock", "tmp", "objects", "commitmsg", "batch", "cloning"];
     view.retain(|path, _| {
         let inside = path.split_once("/.pvr/").map(|(_, inside)| inside.split('/').next().unwrap_or_default());
         !inside.is_some_and(|inside| own.contains(&inside))

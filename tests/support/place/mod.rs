@@ -9,7 +9,7 @@ pub mod talk;
 use crate::black_box::{program, sha256};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -105,6 +105,26 @@ impl Place {
         view
     }
 
+    /// All that lies there, as exactly as it matters to who comes next: names without what is drawn by chance, modes, links,
+    /// contents but for what is remembered of inodes and times.
+    pub fn lies(&self, steady: fn(&str) -> String) -> View {
+        let mut view = View::new();
+        for (path, shown) in self.view(&[""]) {
+            let meta = fs::symlink_metadata(self.at(&path)).expect("look at it");
+            let remembered = [".pvr-agent/intact", ".pvr/index"].iter().any(|name| path.ends_with(name));
+            let shown = if remembered { "remembered" } else { &shown };
+            let name = path.split('/').map(steady).collect::<Vec<_>>().join("/");
+            let links = if meta.is_dir() { 0 } else { meta.nlink() };
+            let mut entry = format!("{shown} {:o} {links}", meta.mode());
+            // Two temporaries may have one name without their digits.
+            if let Some(other) = view.remove(&name) {
+                entry = if other < entry { format!("{other}, {entry}") } else { format!("{entry}, {other}") };
+            }
+            view.insert(name, entry);
+        }
+        view
+    }
+
     /// Everything in a folder of which objects are named by their bytes: what is wrong with them.
     pub fn bad_objects(&self) -> Vec<String> {
         let mut bad = Vec::new();
@@ -124,6 +144,8 @@ impl Place {
             let name = path.rsplit('/').next().unwrap_or_default();
             let within = |folder: &str| path.contains(&format!("{folder}/"));
             name.starts_with(".pvr-deploy-")
+                || name.starts_with("pvr-clone-")
+                || name.ends_with(".was")
                 || name.ends_with(".part")
                 || name == ".pvtx.tmp"
                 || name == "batch"

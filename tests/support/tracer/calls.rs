@@ -197,9 +197,13 @@ fn seen_from(folder: &Path, path: &Path) -> Option<String> {
 }
 
 /// A name without the 16 digits of a temporary one, and without the number of a file that has none.
-fn steady(name: &str) -> String {
+pub fn steady(name: &str) -> String {
     if name.starts_with('#') && name.ends_with(" (deleted)") {
         return "#".to_owned();
+    }
+    // A revision that nobody has named.
+    if name.starts_with("pvr-") && name[4..].starts_with(|c: char| c.is_ascii_digit()) {
+        return "pvr-*".to_owned();
     }
     let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
     let mut steady = String::new();

@@ -13,7 +13,7 @@
 
 mod calls;
 
-pub use calls::Call;
+pub use calls::{Call, steady};
 
 use calls::{Arguments, TABLE};
 use nix::errno::Errno;
