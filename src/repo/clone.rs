@@ -43,8 +43,6 @@ pub fn clone<E: From<RepoError>>(
     let (mut making, _lock) = Making::begin(parent).map_err(|error| failed(Step::Folder, error))?;
     let repo =
         Repo::init(&making.path, spec, pool).map_err(|error| failed(Step::Init, error))?.with_json_limits(limits);
-    let mark = making.path.join(MARK);
-    File::create(&mark).on("create", &mark).map_err(|error| failed(Step::Folder, error))?;
     fill(&repo)?;
     repo.checkout(checkout_as).map_err(|error| failed(Step::Checkout, error))?;
     let finish = || {
@@ -97,7 +95,13 @@ impl Making {
                 Ok(lock)
             });
             match held {
-                Ok(lock) if lock.metadata().on("look at", &making.path)?.nlink() > 0 => return Ok((making, lock)),
+                Ok(lock) if lock.metadata().on("look at", &making.path)?.nlink() > 0 => {
+                    let mark = making.path.join(MARK);
+                    let pvr = mark.parent().unwrap_or(&mark);
+                    DirBuilder::new().mode(0o755).create(pvr).on("create", pvr)?;
+                    File::create(&mark).on("create", &mark)?;
+                    return Ok((making, lock));
+                }
                 Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::WouldBlock) => {
                     return Err(error).on("lock", &making.path);
                 }

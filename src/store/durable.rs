@@ -46,11 +46,14 @@ pub(crate) fn folder(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// What is put back has this behind the name of what was to replace it.
+pub(crate) const WAS: &str = ".was";
+
 /// Gives a file that is durable its name, durably, in the place of what had it. After an error the name is what it was.
 pub(crate) fn put(new: &Path, path: &Path) -> Result<(), StoreError> {
     // A second name for what is there, should it have to come back. Not every file system has such a thing.
     let mut was = new.as_os_str().to_owned();
-    was.push(".was");
+    was.push(WAS);
     let was = Path::new(&was);
     let had = match link(path, was) {
         Ok(()) => true,

@@ -47,7 +47,7 @@ fn state(version: u32) -> String {
     )
 }
 
-/// Each revision as one, what is said of it, and which one runs.
+/// Each revision as one, whether it is a rollback point, and which one runs.
 fn trails(place: &Place) -> View {
     let mut view = View::new();
     for (path, is) in place.view(&["s/trails"]) {
@@ -58,9 +58,9 @@ fn trails(place: &Place) -> View {
         }
         let (revision, file) = parts.split_at(depth);
         let (revision, file) = (revision.join("/"), file.join("/"));
-        if [".pv/progress", ".pv/done"].contains(&file.as_str()) {
+        if file == ".pv/done" {
             view.insert(format!("{revision} {file}"), is);
-        } else {
+        } else if file != ".pv/progress" {
             view.entry(revision).or_default().push_str(&format!("{file} {is}\n"));
         }
     }

@@ -147,6 +147,7 @@ impl Place {
                 || name.starts_with("pvr-clone-")
                 || name.ends_with(".was")
                 || name.ends_with(".part")
+                || name.starts_with("config.json.")
                 || name == ".pvtx.tmp"
                 || name == "batch"
                 || [".pvr-agent/tmp", ".pvr-agent/deploys", ".pvr-agent/replaced", ".pvr/tmp"]
