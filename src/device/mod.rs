@@ -182,9 +182,11 @@ impl Device {
 
     /// Finishes or removes what others left half done.
     pub fn settle(&self) -> Result<(), DeviceError> {
-        self.tidy_transaction();
         match &self.back {
-            Back::Stored(stored) => stored.settle(),
+            Back::Stored(stored) => {
+                self.tidy_transaction();
+                stored.settle()
+            }
             Back::Socket(socket) => socket.sweep(),
         }
     }

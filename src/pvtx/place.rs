@@ -139,11 +139,14 @@ impl Held {
         sync_folder(&self.dir).inspect_err(|_| {
             fs::rename(&aside, &status).ok();
         })?;
-        // Without a status, what is left is nobody's.
-        for path in [aside, self.dir.join(CURRENT)] {
-            fs::remove_file(path).ok();
-        }
+        fs::remove_file(aside).ok();
+        self.forget_current();
         Ok(())
+    }
+
+    /// Removes a state that no status is about: it is nobody's, and harms nobody.
+    pub(super) fn forget_current(&self) {
+        fs::remove_file(self.dir.join(CURRENT)).ok();
     }
 
     /// Removes what a process that died left of its files; if somebody is at it, nothing.

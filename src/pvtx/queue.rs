@@ -54,7 +54,9 @@ impl Transaction {
             active(held.status()?)?;
             held.is_replaceable()?;
             held.remove_stale();
-            held.set_status(&status(step::next(folders.queue)?))
+            held.set_status(&status(step::next(folders.queue)?))?;
+            held.forget_current();
+            Ok(())
         })();
         if defined.is_err() && !there {
             fs::remove_dir(folders.queue).ok();

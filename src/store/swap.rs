@@ -298,9 +298,9 @@ fn clear(work: &Path) -> Result<(), StoreError> {
 /// Clears up after a replacement of `target` that died. One that is alive is waited for if there is no target meanwhile.
 pub(crate) fn settle(target: &Path) -> Result<(), StoreError> {
     // The working folder is found by the folder above, which a relative path may not name.
-    let target = &std::path::absolute(target).on("resolve", target)?;
-    match Place::of(target) {
-        Ok(place) => settle_one(&place.work, target, Wait::IfGone),
+    let Ok(target) = std::path::absolute(target) else { return Ok(()) };
+    match Place::of(&target) {
+        Ok(place) => settle_one(&place.work, &target, Wait::IfGone),
         Err(_) => Ok(()),
     }
 }
