@@ -10,6 +10,8 @@
 //!   there opens, and `fsck` finds nothing once something has started;
 //! - the same once more succeeds, and leaves nothing unfinished.
 //!
+//! It is run so:
+//!
 //!     cargo test --test faults                 a few of all, evenly spread
 //!     FAULTS=commit cargo test --test faults   all of the scenarios that are called so
 //!

@@ -9,6 +9,8 @@
 //! - what had been reported as done before the next flush is there, and nothing is half of anything;
 //! - every repository opens, and after a start of the server `fsck` finds nothing and nothing unfinished is left.
 //!
+//! It is run so:
+//!
 //!     cargo test --test power_cuts               a few images, evenly spread
 //!     PVR_SEED=… PVR_ROUNDS=100 cargo test …     all
 //!
