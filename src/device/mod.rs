@@ -183,7 +183,10 @@ impl Device {
     /// Finishes or removes what others left half done.
     pub fn settle(&self) -> Result<(), DeviceError> {
         match &self.back {
-            Back::Stored(stored) => stored.settle(),
+            Back::Stored(stored) => {
+                self.tidy_transaction();
+                stored.settle()
+            }
             Back::Socket(socket) => socket.sweep(),
         }
     }

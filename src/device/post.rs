@@ -2,7 +2,7 @@
 
 use super::{Back, Device, DeviceError};
 use crate::state::clock;
-use crate::state::{ObjectId, Revision, State};
+use crate::state::{ObjectId, Progress, Revision, State};
 use crate::trails::Checks;
 
 /// How many names are tried for a revision that may have any.
@@ -76,7 +76,10 @@ impl Device {
             None => self.install_anywhere(&sha, &post)?,
         };
         let (commit_msg, progress) = match &self.back {
-            Back::Stored(stored) => stored.told(&rev)?,
+            // It is there: that this cannot be read now is no failure of the post.
+            Back::Stored(stored) => stored
+                .told(&rev)
+                .unwrap_or_else(|_| (post.commit_msg.clone().unwrap_or_default(), Progress::new().to_bytes())),
             Back::Socket(socket) => socket.told(&rev)?,
         };
         let progress = String::from_utf8_lossy(&progress).into_owned();

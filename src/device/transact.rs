@@ -33,6 +33,13 @@ impl Device {
         Ok(Transaction::at(&dir).with_json_limits(*limits))
     }
 
+    /// Removes what a process that died has left of its files.
+    pub(super) fn tidy_transaction(&self) {
+        if let Ok(transaction) = self.transaction(&JsonLimits::default()) {
+            transaction.tidy();
+        }
+    }
+
     /// Begins one with the running state, or with nothing. Returns the state.
     pub fn begin(&self, empty: bool, limits: &JsonLimits) -> Result<String, DeviceError> {
         let transaction = self.transaction(limits)?;

@@ -29,7 +29,8 @@ impl Transaction {
             return Err(PvtxError::Exists(revision));
         }
         control.put_step(&revision, text.as_bytes())?;
-        held.set_status(&Status { phase: Phase::Committed, target: status.target, queue: None })?;
+        // It is a revision. A transaction that could not be ended stays active, until it is aborted.
+        held.set_status(&Status { phase: Phase::Committed, target: status.target, queue: None }).ok();
         Ok(revision)
     }
 }
@@ -41,7 +42,8 @@ impl Transaction {
         let (held, status) = self.hold_active(Asked::End)?;
         let text = self.current()?.text(&self.limits)?;
         let installed = install(&text)?;
-        held.set_status(&Status { phase: Phase::Committed, target: status.target, queue: None })?;
+        // As above.
+        held.set_status(&Status { phase: Phase::Committed, target: status.target, queue: None }).ok();
         Ok(installed)
     }
 }

@@ -16,7 +16,7 @@ use super::transaction::Transaction;
 use crate::state::canonical::{push_string, to_canonical};
 use crate::state::document::{MAX_FILES, SPEC_KEY, is_inline};
 use crate::state::{Entry, Finding, Object, ObjectId, Spec, State, StateError, StatePath, Value};
-use crate::store::swap::{self, Swap};
+use crate::store::swap::{self, Replaced, Swap};
 use crate::store::{ObjectStore, Stage};
 use crate::trails::{Demands, Layout, absent_boot_files, admit};
 
@@ -45,8 +45,16 @@ impl Transaction {
         }
         // What is not here is named by what follows.
         admit(&content.state, &store, &Demands::default(), self.checks)?;
-        let deployed = lay_out(&store, objects, &content, &folder)?;
-        held.set_status(&Status { phase: Phase::Deployed, target: status.target, queue: None })?;
+        let (swap, replaced, deployed) = lay_out(&store, objects, &content, &folder)?;
+        let ended = Status { phase: Phase::Deployed, target: status.target, queue: None };
+        held.set_status(&ended).inspect_err(|_| {
+            let _ = swap.undo(&replaced);
+        })?;
+        if stage_of(&store) == Stage::Yes {
+            // Those that stay go with the next sweep.
+            let ids: Vec<ObjectId> = content.state.objects().map(|(_, id)| *id).collect();
+            store.unstage(&ids).ok();
+        }
         remove_leftovers(&folder);
         Ok(deployed)
     }
@@ -106,7 +114,13 @@ fn target(folder: &Path) -> Result<PathBuf, PvtxError> {
     }
 }
 
-fn lay_out(store: &ObjectStore, objects: &Path, content: &Content, folder: &Path) -> Result<Deployed, PvtxError> {
+/// Puts the new folder into its place; what it has replaced is there as long as the swap.
+fn lay_out(
+    store: &ObjectStore,
+    objects: &Path,
+    content: &Content,
+    folder: &Path,
+) -> Result<(Swap, Replaced, Deployed), PvtxError> {
     let state = &content.state;
     let swap = Swap::begin(folder)?;
     one_file_system(store, folder)?;
@@ -141,12 +155,8 @@ fn lay_out(store: &ObjectStore, objects: &Path, content: &Content, folder: &Path
     let mode = rustix::fs::Mode::from_raw_mode(0o755);
     rustix::fs::chmod(&new, mode).on("set the mode of", &new)?;
     swap.make_durable(store.caps())?;
-    swap.commit(store.caps())?;
-    if stage_of(store) == Stage::Yes {
-        // Those that stay go with the next sweep.
-        store.unstage(&ids).ok();
-    }
-    Ok(Deployed { boot: laid.boot, absent: absent_boot_files(state) })
+    let replaced = swap.commit(store.caps())?;
+    Ok((swap, replaced, Deployed { boot: laid.boot, absent: absent_boot_files(state) }))
 }
 
 /// Whether every object is there and intact; the error names all that are not.

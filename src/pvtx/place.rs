@@ -3,7 +3,8 @@
 //! ```text
 //! <PVTXDIR>/.status         see status.rs; 0600
 //! <PVTXDIR>/current.json    the state, canonical; 0600
-//! <PVTXDIR>/.pvtx.tmp       whichever of the two is being replaced; only whoever holds the lock has it
+//! <PVTXDIR>/.pvtx.tmp       whichever of the two is being replaced; only whoever holds the lock has it. With .was behind it,
+//!                           what was there
 //! ```
 //!
 //! The lock is `flock` on the folder itself, exclusive for whoever changes something, so a killed process holds none. What
@@ -22,11 +23,13 @@ use rustix::io::Errno;
 
 use super::error::{Context, PvtxError};
 use super::status::{Status, WITH_QUEUE};
-use crate::store::sync_folder;
+use crate::store::{put, sync_folder};
 
 const STATUS: &str = ".status";
 const CURRENT: &str = "current.json";
 const TEMPORARY: &str = ".pvtx.tmp";
+/// It, and what is put back if it could not be put.
+const TEMPORARIES: [&str; 2] = [TEMPORARY, ".pvtx.tmp.was"];
 /// What today's program leaves when it dies.
 const STALE: [&str; 3] = ["current.json.tmp", "current.json.tmp.tmp", ".status.tmp"];
 
@@ -85,8 +88,10 @@ impl Held {
             }
         }
         let held = Self { dir: dir.to_owned(), _lock: fd };
-        // A process that died had it.
-        fs::remove_file(dir.join(TEMPORARY)).ok();
+        // A process that died had them.
+        for name in TEMPORARIES {
+            fs::remove_file(dir.join(name)).ok();
+        }
         Ok(held)
     }
 
@@ -121,19 +126,36 @@ impl Held {
         }
     }
 
-    /// Removes both files, and what today's program may have left of them.
+    /// Removes both files, and what today's program may have left of them. After an error there is what there was.
     pub(super) fn clear(&self) -> Result<(), PvtxError> {
         self.remove_stale();
-        for name in [STATUS, CURRENT] {
-            let path = self.dir.join(name);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                // A folder of such a name is nobody's transaction.
-                Err(_) if path.is_dir() => {}
-                result => result.on("remove", &path)?,
-            }
+        let (status, aside) = (self.dir.join(STATUS), self.dir.join(TEMPORARY));
+        match fs::rename(&status, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // A folder of such a name is nobody's transaction.
+            _ if aside.is_dir() => fs::rename(&aside, &status).on("put back", &status)?,
+            result => result.on("remove", &status)?,
         }
-        Ok(sync_folder(&self.dir)?)
+        sync_folder(&self.dir).inspect_err(|_| {
+            fs::rename(&aside, &status).ok();
+        })?;
+        fs::remove_file(aside).ok();
+        self.forget_current();
+        Ok(())
+    }
+
+    /// Removes a state that no status is about: it is nobody's, and harms nobody.
+    pub(super) fn forget_current(&self) {
+        fs::remove_file(self.dir.join(CURRENT)).ok();
+    }
+
+    /// Removes what a process that died left of its files; if somebody is at it, nothing.
+    pub(super) fn tidy(dir: &Path) {
+        if let Ok(fd) = open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            && flock(&fd, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            TEMPORARIES.iter().for_each(|name| drop(fs::remove_file(dir.join(name))));
+        }
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), PvtxError> {
@@ -154,19 +176,17 @@ pub(super) fn status_bytes(status: &Status) -> Result<Vec<u8>, PvtxError> {
     })
 }
 
-/// Puts bytes under a name by way of another one, durably; 0600.
+/// Puts bytes under a name by way of another one, durably; 0600. After an error it is what it was.
 pub(super) fn replace(temporary: &Path, path: &Path, bytes: &[u8]) -> Result<(), PvtxError> {
     let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
     });
-    let renamed = written.on("write", temporary).and_then(|()| fs::rename(temporary, path).on("replace", path));
-    if renamed.is_err() {
+    let replaced = written.on("write", temporary).and_then(|()| Ok(put(temporary, path)?));
+    if replaced.is_err() {
         fs::remove_file(temporary).ok();
     }
-    renamed?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(sync_folder(folder)?)
+    replaced
 }
 
 /// What is under way in a folder. `None`: nothing, and no folder needs to be there.

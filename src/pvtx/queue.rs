@@ -47,13 +47,21 @@ impl Transaction {
             queue: Some(QueueStatus { dir: folders.queue.to_owned(), next }),
         };
         place::status_bytes(&status(0))?;
+        let there = folders.queue.is_dir();
         DirBuilder::new().recursive(true).mode(0o775).create(folders.queue).on("create", folders.queue)?;
-        let held = Held::make(&self.dir)?;
-        active(held.status()?)?;
-        held.is_replaceable()?;
-        let next = step::next(folders.queue)?;
-        held.clear()?;
-        held.set_status(&status(next))
+        let defined = (|| {
+            let held = Held::make(&self.dir)?;
+            active(held.status()?)?;
+            held.is_replaceable()?;
+            held.remove_stale();
+            held.set_status(&status(step::next(folders.queue)?))?;
+            held.forget_current();
+            Ok(())
+        })();
+        if defined.is_err() && !there {
+            fs::remove_dir(folders.queue).ok();
+        }
+        defined
     }
 
     /// Adds a step that removes a part. Returns its name.
@@ -65,8 +73,9 @@ impl Transaction {
         let name = step::removal(queue.next, part)?;
         let path = queue.dir.join(&name);
         File::create_new(&path).on("create", &path)?;
-        sync_folder(&queue.dir)?;
-        self.count(&held, status, queue)?;
+        self.count(&held, status, queue).inspect_err(|_| {
+            fs::remove_file(&path).ok();
+        })?;
         Ok(name)
     }
 
@@ -96,8 +105,8 @@ impl Transaction {
         remove_all(&temporary)?;
         DirBuilder::new().mode(0o755).create(&temporary).on("create", &temporary)?;
         let made = place::replace(&temporary.join(TEMPORARY), &temporary.join("json"), text.as_bytes());
+        let path = queue.dir.join(&name);
         let placed = made.and_then(|()| {
-            let path = queue.dir.join(&name);
             if fs::symlink_metadata(&path).is_ok() {
                 return Err(PvtxError::StepName(name.clone()));
             }
@@ -107,14 +116,17 @@ impl Transaction {
             fs::remove_dir_all(&temporary).ok();
         }
         placed?;
-        sync_folder(&queue.dir)?;
-        self.count(&held, status, queue)?;
+        self.count(&held, status, queue).inspect_err(|_| {
+            fs::remove_dir_all(&path).ok();
+        })?;
         Ok(name)
     }
 
+    /// Counts a step that has been made, when it is durable.
     fn count(&self, held: &Held, status: Status, queue: QueueStatus) -> Result<(), PvtxError> {
         let next = queue.next.checked_add(1).filter(|next| i32::try_from(*next).is_ok());
         let next = next.ok_or(PvtxError::TooManySteps)?;
+        sync_folder(&queue.dir)?;
         held.set_status(&Status { queue: Some(QueueStatus { next, ..queue }), ..status })
     }
 

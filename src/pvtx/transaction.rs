@@ -251,6 +251,11 @@ impl Transaction {
         Ok(was)
     }
 
+    /// Removes what a process that died has left, unless somebody is at it.
+    pub fn tidy(&self) {
+        Held::tidy(&self.dir);
+    }
+
     /// The state of the transaction, checked.
     pub(super) fn current(&self) -> Result<Document, PvtxError> {
         let text = place::current(&self.dir, self.limits.bytes)?;

@@ -195,8 +195,11 @@ impl<'a> Batch<'a> {
         sync_parent(&plan)?;
         let batch = pvr.join(NAME);
         rename(&self.folder, &batch)?;
-        sync_parent(&batch)?;
-        finish(pvr, lock)?;
+        sync_parent(&batch).inspect_err(|_| {
+            let _ = rename(&batch, &self.folder);
+        })?;
+        // From here on it happens: by whoever comes next, if not now.
+        finish(pvr, lock).or_else(|_| finish(pvr, lock))?;
         Ok(changes)
     }
 }
@@ -239,7 +242,9 @@ pub(super) fn finish(pvr: &Path, lock: &Lock) -> Result<(), RepoError> {
     let done = lock.temporary();
     rename(&batch, &done)?;
     sync_parent(&batch)?;
-    fs::remove_dir_all(&done).on("remove", &done)
+    // What stays of it goes with the temporaries.
+    fs::remove_dir_all(&done).ok();
+    Ok(())
 }
 
 /// What becomes of folders that are not there.

@@ -1,11 +1,12 @@
 //! `clone`: init, get and checkout in a folder that has its name only once all of it is there.
 //!
 //! The folder in the making is `pvr-clone-<16 hex>` beside the target, locked by its owner and marked by a file
-//! `.pvr/cloning`. One that has the mark and no owner was left by a clone that died, and the next one removes it.
+//! `.pvr/cloning`. One that has the mark, or no state yet, and no owner was left by a clone that died, and the next one
+//! removes it.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
@@ -15,9 +16,12 @@ use super::error::{Context, RepoError};
 use super::files::{random_name, sync_parent};
 use super::{CheckoutAs, Repo};
 use crate::state::JsonLimits;
+use crate::store::StoreError;
 
 const PREFIX: &str = "pvr-clone-";
 const MARK: &str = ".pvr/cloning";
+/// How often a folder is made that another process clears away in the same instant.
+const TRIES: usize = 64;
 
 /// Makes the repository `target`, which must not exist. `fill` gets what it is to hold.
 pub fn clone<E: From<RepoError>>(
@@ -31,30 +35,17 @@ pub fn clone<E: From<RepoError>>(
 ) -> Result<(), E> {
     let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     sweep(parent);
-    let making = Making { path: parent.join(format!("{PREFIX}{}", random_name())), done: false };
-    let exists = || failed(Step::Rename, RepoError::TargetExists { from: making.path.clone(), to: target.to_owned() });
     // Before the first byte is fetched, though only the rename decides.
     if fs::symlink_metadata(target).is_ok() {
-        return Err(exists());
+        let from = parent.join(format!("{PREFIX}{}", random_name()));
+        return Err(failed(Step::Rename, RepoError::TargetExists { from, to: target.to_owned() }));
     }
-    let folder = |result: Result<File, RepoError>| result.map_err(|error| failed(Step::Folder, error));
-    DirBuilder::new()
-        .mode(0o755)
-        .create(&making.path)
-        .on("create", &making.path)
-        .map_err(|e| failed(Step::Folder, e))?;
-    let lock = folder(File::open(&making.path).on("open", &making.path))?;
-    flock(&lock, FlockOperation::NonBlockingLockExclusive)
-        .on("lock", &making.path)
-        .map_err(|error| failed(Step::Folder, error))?;
+    let (mut making, _lock) = Making::begin(parent).map_err(|error| failed(Step::Folder, error))?;
     let repo =
         Repo::init(&making.path, spec, pool).map_err(|error| failed(Step::Init, error))?.with_json_limits(limits);
-    let mark = making.path.join(MARK);
-    folder(File::create(&mark).on("create", &mark))?;
     fill(&repo)?;
     repo.checkout(checkout_as).map_err(|error| failed(Step::Checkout, error))?;
     let finish = || {
-        fs::remove_file(&mark).on("remove", &mark)?;
         match renameat_with(CWD, &making.path, CWD, target, RenameFlags::NOREPLACE) {
             // File systems and kernels without the flag. The look at the beginning has to do.
             Err(Errno::INVAL | Errno::NOSYS) => fs::rename(&making.path, target).on("rename", &making.path)?,
@@ -63,11 +54,14 @@ pub fn clone<E: From<RepoError>>(
             }
             result => result.on("rename", &making.path)?,
         }
-        sync_parent(target)
+        sync_parent(target).inspect_err(|_| {
+            fs::rename(target, &making.path).ok();
+        })
     };
     finish().map_err(|error| failed(Step::Rename, error))?;
-    let mut making = making;
     making.done = true;
+    // Under another name it says nothing.
+    fs::remove_file(target.join(MARK)).ok();
     Ok(())
 }
 
@@ -90,6 +84,34 @@ struct Making {
     done: bool,
 }
 
+impl Making {
+    /// A new folder, held. Whoever clears away what is nobody's may be faster; then it is made again.
+    fn begin(parent: &Path) -> Result<(Self, File), RepoError> {
+        for _ in 0..TRIES {
+            let making = Self { path: parent.join(format!("{PREFIX}{}", random_name())), done: false };
+            DirBuilder::new().mode(0o755).create(&making.path).on("create", &making.path)?;
+            let held = File::open(&making.path).and_then(|lock| {
+                flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+                Ok(lock)
+            });
+            match held {
+                Ok(lock) if lock.metadata().on("look at", &making.path)?.nlink() > 0 => {
+                    let mark = making.path.join(MARK);
+                    let pvr = mark.parent().unwrap_or(&mark);
+                    DirBuilder::new().mode(0o755).create(pvr).on("create", pvr)?;
+                    File::create(&mark).on("create", &mark)?;
+                    return Ok((making, lock));
+                }
+                Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::WouldBlock) => {
+                    return Err(error).on("lock", &making.path);
+                }
+                _ => {}
+            }
+        }
+        Err(StoreError::Contended { path: parent.to_owned() }.into())
+    }
+}
+
 impl Drop for Making {
     fn drop(&mut self) {
         if !self.done {
@@ -105,7 +127,9 @@ fn sweep(parent: &Path) {
         let name = entry.file_name();
         let digits = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).unwrap_or_default();
         let ours = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit());
-        if ours && entry.path().join(MARK).is_file() {
+        // Before it is marked it has no state.
+        let unfinished = |path: &Path| path.join(MARK).is_file() || !path.join(".pvr/json").exists();
+        if ours && entry.path().is_dir() && unfinished(&entry.path()) {
             remove_unowned(&entry.path()).ok();
         }
     }

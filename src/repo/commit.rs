@@ -76,8 +76,9 @@ impl Repo {
         store.objects().clone_into(&mut committed.pool);
         if let Some(lock) = &lock {
             self.write_pristine(&state, lock)?;
-            self.remove_index()?;
-            lock.replace(&self.pvr.join("commitmsg"), message.as_bytes(), 0o644)?;
+            // It is committed. Files in `.pvr/new` that it has already do no harm, and the message is a note.
+            self.remove_index().ok();
+            lock.replace(&self.pvr.join("commitmsg"), message.as_bytes(), 0o644).ok();
             hashes.save_holding(&self.pvr, lock);
         }
         Ok(committed)

@@ -16,10 +16,10 @@ use serde::Serialize;
 
 use super::Repo;
 use super::error::{Context, RepoError};
-use super::files::{create, random_name, sync_parent};
+use super::files::{create, random_name};
 use crate::state::{Entry, Object, ObjectId, PartSelection, Spec, State, StatePath, Value};
 use crate::store::archive::{END, GzipWriter, OBJECTS, STATE, build, padding};
-use crate::store::{ObjectStore, gauge};
+use crate::store::{ObjectStore, WAS, gauge, put};
 
 /// Whether an archive is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,19 +204,23 @@ fn selected(state: &State, parts: &PartSelection) -> Result<State, RepoError> {
 }
 
 /// A file in the making, beside its target.
-struct Part {
-    file: File,
+pub(super) struct Part {
+    pub(super) file: File,
     /// Its name, where it has one. Whoever finds it unlocked may remove it.
     name: Option<PathBuf>,
 }
 
 impl Part {
-    fn create(target: &Path) -> Result<Self, RepoError> {
+    pub(super) fn create(target: &Path) -> Result<Self, RepoError> {
         let folder = folder_of(target);
         let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
         // As the umask lets it: an export is there to be given away.
         match open(folder, flags, Mode::from_raw_mode(0o666)) {
-            Ok(fd) => return Ok(Self { file: OwnedFd::into(fd), name: None }),
+            Ok(fd) => {
+                let part = Self { file: OwnedFd::into(fd), name: None };
+                flock(&part.file, FlockOperation::NonBlockingLockExclusive).on("lock", target)?;
+                return Ok(part);
+            }
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {}
             Err(error) => return Err(error).on("create", target),
         }
@@ -227,7 +231,7 @@ impl Part {
     }
 
     /// Gives it the name of the target, in the place of what has that.
-    fn keep(mut self, target: &Path) -> Result<(), RepoError> {
+    pub(super) fn keep(mut self, target: &Path) -> Result<(), RepoError> {
         if self.name.is_none() {
             let name = part_of(target);
             let fd = format!("/proc/self/fd/{}", self.file.as_raw_fd());
@@ -235,10 +239,10 @@ impl Part {
             self.name = Some(name);
         }
         if let Some(name) = &self.name {
-            fs::rename(name, target).on("replace", target)?;
+            put(name, target)?;
         }
         self.name = None;
-        sync_parent(target)
+        Ok(())
     }
 }
 
@@ -269,12 +273,15 @@ fn part_of(target: &Path) -> PathBuf {
 }
 
 /// Removes what exports to the same file left that died. That it cannot be removed is no reason not to export.
-fn sweep(target: &Path) {
+pub(super) fn sweep(target: &Path) {
     let prefix = prefix_of(target);
     let Ok(entries) = fs::read_dir(folder_of(target)) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let random = name.to_str().zip(prefix.to_str()).and_then(|(n, p)| n.strip_prefix(p)?.strip_suffix(PART));
+        let random = name.to_str().zip(prefix.to_str()).and_then(|(n, p)| {
+            let n = n.strip_prefix(p)?;
+            n.strip_suffix(WAS).unwrap_or(n).strip_suffix(PART)
+        });
         let ours = random.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit()));
         if ours
             && let Ok(file) = File::open(entry.path())

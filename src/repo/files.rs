@@ -16,6 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::batch;
 use super::error::{Context, RepoError};
+use crate::store::put;
 
 /// Whoever holds this may change the repository.
 #[derive(Debug)]
@@ -65,14 +66,13 @@ impl Lock {
         self.tmp.join(random_name())
     }
 
-    /// Replaces `path` by these bytes, durably.
+    /// Replaces `path` by these bytes, durably. After an error it is what it was.
     pub(super) fn replace(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), RepoError> {
         let temporary = self.temporary();
         let mut file = create(&temporary, mode)?;
         file.write_all(bytes).on("write", &temporary)?;
         file.sync_all().on("write", &temporary)?;
-        rename(&temporary, path)?;
-        sync_parent(path)
+        Ok(put(&temporary, path)?)
     }
 }
 

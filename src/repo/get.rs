@@ -70,8 +70,8 @@ impl Repo {
         };
         let changes = between(&before, &state)?;
         if let Some(lock) = &lock {
-            self.replace_pristine(&before, &state, &changes, lock)?;
-            let mut config = self.config()?;
+            let was = self.config()?;
+            let mut config = was.clone();
             let is_remote = matches!(source, Source::Remote(_));
             config.default_get_url = uri.to_owned();
             for other in [&mut config.default_put_url, &mut config.default_post_url] {
@@ -80,6 +80,9 @@ impl Repo {
                 }
             }
             config.write(&self.pvr, lock)?;
+            self.replace_pristine(&before, &state, &changes, lock).inspect_err(|_| {
+                let _ = was.write(&self.pvr, lock);
+            })?;
         }
         Ok(Got { fetched, changes, pool: store.objects().to_owned() })
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::error::{Context, RepoError};
-use super::files::{create, random_name, rename, sync_parent};
+use super::export::{Part, sweep};
 
 const NAME: &str = "config.json";
 
@@ -79,17 +79,11 @@ impl GlobalConfig {
     /// Replaces the file, durably.
     pub fn write(&self, folder: &Path) -> Result<(), RepoError> {
         let path = folder.join(NAME);
-        let temporary = folder.join(format!("{NAME}.{}", random_name()));
         let text = serde_json::to_vec(self).map_err(io::Error::from).on("write", &path)?;
-        let written = create(&temporary, 0o644).and_then(|mut file| {
-            file.write_all(&text).and_then(|()| file.sync_all()).on("write", &temporary)?;
-            rename(&temporary, &path)
-        });
-        if written.is_err() {
-            fs::remove_file(&temporary).ok();
-        }
-        written?;
-        sync_parent(&path)
+        sweep(&path);
+        let mut part = Part::create(&path)?;
+        part.file.write_all(&text).and_then(|()| part.file.sync_all()).on("write", &path)?;
+        part.keep(&path)
     }
 }
 

@@ -128,10 +128,10 @@ impl Repo {
         config.write(&repo.pvr, &lock)?;
         let mut quoted = String::new();
         crate::state::canonical::push_string(&mut quoted, spec);
+        files::sync_parent(&repo.pvr)?;
         // Last: from here on it is a repository.
         lock.replace(&repo.pvr.join("json"), format!("{{ \"#spec\": {quoted} }}").as_bytes(), 0o644)?;
         drop(lock);
-        files::sync_parent(&repo.pvr)?;
         Ok(repo)
     }
 

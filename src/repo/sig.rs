@@ -66,6 +66,7 @@ impl Repo {
         changes: &mut Status,
     ) -> Result<(), RepoError> {
         let lock = self.lock_for(run)?;
+        let mut made = Vec::new();
         for folder in key.folders() {
             let folder = self.root.join(folder);
             match fs::symlink_metadata(&folder) {
@@ -79,7 +80,7 @@ impl Repo {
                 break;
             }
             DirBuilder::new().mode(0o755).create(&folder).on("create", &folder)?;
-            super::files::sync_parent(&folder)?;
+            made.push(folder);
         }
         match self.signature_file(key) {
             Ok(None) => changes.added.push(key.to_string()),
@@ -89,7 +90,12 @@ impl Repo {
         }
         let path = key.below(&self.root);
         match lock {
-            Some(lock) => lock.replace(&path, text.as_bytes(), 0o644),
+            Some(lock) => {
+                let durable = made.iter().try_for_each(|folder| super::files::sync_parent(folder));
+                durable.and_then(|()| lock.replace(&path, text.as_bytes(), 0o644)).inspect_err(|_| {
+                    made.iter().rev().for_each(|folder| drop(fs::remove_dir(folder)));
+                })
+            }
             None if path.is_dir() => Err(io::Error::from(io::ErrorKind::IsADirectory)).on("replace", &path),
             None => Ok(()),
         }

@@ -6,7 +6,7 @@
 
 use super::caps::Capabilities;
 use super::error::{Context, StoreError};
-use rustix::fs::{Mode, OFlags, fsync, open, syncfs};
+use rustix::fs::{Mode, OFlags, fsync, link, open, rename, syncfs, unlink};
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -44,6 +44,41 @@ pub(crate) fn folder(path: &Path) -> Result<(), StoreError> {
         Ok(()) | Err(Errno::INVAL) => Ok(()),
         Err(e) => Err(e).on("make durable", path),
     }
+}
+
+/// What is put back has this behind the name of what was to replace it.
+pub(crate) const WAS: &str = ".was";
+
+/// Gives a file that is durable its name, durably, in the place of what had it. After an error the name is what it was.
+pub(crate) fn put(new: &Path, path: &Path) -> Result<(), StoreError> {
+    // A second name for what is there, should it have to come back. Not every file system has such a thing.
+    let mut was = new.as_os_str().to_owned();
+    was.push(WAS);
+    let was = Path::new(&was);
+    let had = match link(path, was) {
+        Ok(()) => true,
+        Err(Errno::NOENT | Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::XDEV) => false,
+        Err(e) => return Err(e).on("replace", path),
+    };
+    let fresh = !had && fs::symlink_metadata(path).is_err();
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let renamed = rename(new, path).on("replace", path);
+    let put = renamed.and_then(|()| {
+        folder(parent).inspect_err(|_| {
+            let _ = match (had, fresh) {
+                (true, _) => rename(was, path),
+                (_, true) => unlink(path),
+                // It could not be kept; it is not to be missing as well.
+                _ => Ok(()),
+            };
+            let _ = folder(parent);
+        })
+    });
+    if had {
+        // What stays of it goes with the temporaries.
+        let _ = unlink(was);
+    }
+    put
 }
 
 /// Makes a whole folder durable, file by file; not files with several names.

@@ -77,7 +77,7 @@ pub use space::{Reservation, Space};
 pub use sweep::{STAGED_FOR, Swept};
 pub use writer::{Sealed, Writer};
 
-pub(crate) use durable::folder as sync_folder;
+pub(crate) use durable::{WAS, folder as sync_folder, put};
 pub(crate) use error::{Absent, Context, Shown};
 pub(crate) use hash::{Hasher, hash};
 pub(crate) use space::Room;

@@ -297,8 +297,10 @@ fn clear(work: &Path) -> Result<(), StoreError> {
 
 /// Clears up after a replacement of `target` that died. One that is alive is waited for if there is no target meanwhile.
 pub(crate) fn settle(target: &Path) -> Result<(), StoreError> {
-    match Place::of(target) {
-        Ok(place) => settle_one(&place.work, target, Wait::IfGone),
+    // The working folder is found by the folder above, which a relative path may not name.
+    let Ok(target) = std::path::absolute(target) else { return Ok(()) };
+    match Place::of(&target) {
+        Ok(place) => settle_one(&place.work, &target, Wait::IfGone),
         Err(_) => Ok(()),
     }
 }
@@ -336,9 +338,20 @@ pub(crate) fn settle_all(agent: &Path) -> Result<(), StoreError> {
     let folder = agent.join(DEPLOYS);
     for entry in fs::read_dir(&folder).absent_ok().on("list", &folder)?.into_iter().flatten() {
         let work = entry.on("list", &folder)?.path();
-        if let Some(target) = Place::marked(&work) {
-            settle_one(&work, &target, Wait::Never)?;
+        match Place::marked(&work).or_else(|| Place::replaced(&work)) {
+            Some(target) => settle_one(&work, &target, Wait::Never)?,
+            None => discard(&work)?,
         }
+    }
+    Ok(())
+}
+
+/// Removes a working folder that says of no target that it is about it: its owner died before it had begun, or while it was
+/// clearing up. What was set aside for one that is not there is nobody's to throw away.
+fn discard(work: &Path) -> Result<(), StoreError> {
+    let Some(_lock) = hold(work, FlockOperation::NonBlockingLockExclusive)? else { return Ok(()) };
+    if fs::symlink_metadata(work.join("old")).absent_ok().on("look at", work)?.is_none() {
+        fs::remove_dir_all(work).absent_ok().on("remove", work)?;
     }
     Ok(())
 }
