@@ -7,10 +7,11 @@
 //!
 //! Reading, taking objects in, installing a revision: the endpoint asks for these and doesn't know how they are done. What
 //! has to hold before a revision is installed is in one place for both, [`Device::post`]. Transactions end there, too
-//! (`transact`); logs are files either way (`logs`), and what has to be kept has its place in `places`.
+//! (`transact`); logs are files either way (`logs`), and what has to be kept has its place in `places`. Who did what is in `audit`.
 //!
 //! Everything here blocks.
 
+mod audit;
 mod error;
 mod logs;
 mod outlook;
@@ -29,6 +30,7 @@ mod volumes;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+pub use audit::{AuditLog, Audited};
 pub use error::DeviceError;
 pub use logs::{Follow, LogReader, Part, Source};
 pub use outlook::Outlook;
