@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::place;
-use crate::device::{Device, DeviceError, Step};
+use super::{audited, place};
+use crate::device::{Audited, Device, DeviceError, Step};
 use crate::state::{Progress, Status, escape, escape_text};
 
 /// Which device.
@@ -207,7 +207,11 @@ pub fn rollback(args: RollbackArgs) -> Result<ExitCode> {
     };
     if !args.dry_run {
         device.settle().context("clear up what others left")?;
-        device.rollback(&plan).with_context(|| format!("go back to revision {}", plan.to))?;
+        let done = device.rollback(&plan);
+        let result = if done.is_ok() { "ok" } else { "failed" };
+        let to = Audited { rev: Some(plan.to.clone()), result, ..Audited::default() };
+        audited::tell(device.audit_log().map_err(std::io::Error::other), "rollback", to);
+        done.with_context(|| format!("go back to revision {}", plan.to))?;
     }
     if args.which.json {
         return write_json(&json!({"from": plan.from, "to": plan.to, "dry-run": args.dry_run}));
