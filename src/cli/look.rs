@@ -124,6 +124,7 @@ pub fn status(args: StatusArgs) -> Result<ExitCode> {
             "status-msg": current.map(|told| &told.message),
             "update-in-progress": status.update,
             "installed": told.iter().map(|told| &told.step.name).collect::<Vec<_>>(),
+            "serving": device.serving(),
             "failed": failed.iter().map(|told| told.json(running)).collect::<Vec<_>>(),
             "storage": {
                 "total": status.space.total,
@@ -160,6 +161,12 @@ pub fn status(args: StatusArgs) -> Result<ExitCode> {
         mib(space.total),
         mib(space.reserved)
     )?;
+    match device.serving() {
+        Some(serving) => {
+            writeln!(out, "served       by process {}: {}", serving.pid, escape_text(&serving.privileges.to_string()))?
+        }
+        None => writeln!(out, "served       by no pvr-agent serve")?,
+    }
     match status.reclaimable {
         Some(bytes) => writeln!(out, "reclaimable  {} MiB (pvr-agent gc)", mib(bytes))?,
         None => writeln!(out, "reclaimable  nobody could look")?,

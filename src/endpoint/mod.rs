@@ -84,7 +84,7 @@ use hyper::{Method, Request, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::device::{Audited, Content, Device, DeviceError};
+use crate::device::{Audited, Confined, Content, Device, DeviceError};
 use crate::state::{ObjectId, clock};
 use access::{Access, Caller, Exposure};
 use audit::{Audit, Deed};
@@ -115,6 +115,7 @@ pub struct Endpoint {
     metrics: Arc<Metrics>,
     audit: Arc<Audit>,
     warnings: Vec<String>,
+    confined: Option<Confined>,
     disk: Disk,
     publisher: Arc<Publisher>,
     held: Arc<Semaphore>,
@@ -159,6 +160,7 @@ impl Endpoint {
             log,
             metrics,
             warnings,
+            confined: None,
         }
     }
 
@@ -166,6 +168,12 @@ impl Endpoint {
     #[must_use]
     pub fn at(self, exposure: Exposure) -> Self {
         Self { exposure: Some(exposure), ..self }
+    }
+
+    /// Of a process that has given this up.
+    #[must_use]
+    pub fn confined(self, confined: Confined) -> Self {
+        Self { confined: Some(confined), ..self }
     }
 
     /// Answers one request.
