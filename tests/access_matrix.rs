@@ -239,7 +239,8 @@ impl Guarded {
                 found.insert(path, [meta.ino() as i64, i64::from(meta.mode()), size, when.0, when.1]);
             }
         }
-        found.retain(|path, _| !path.ends_with("logins/counters"));
+        // What was granted before may be written down only now.
+        found.retain(|path, _| !path.ends_with("logins/counters") && !path.ends_with("audit.log"));
         found
     }
 
@@ -294,6 +295,10 @@ fn every_route_is_in_the_table_with_what_it_takes() {
     let document: Value = place::with_at(&device.server, "-", "GET", "openapi.json").json();
     let mut there = BTreeSet::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
+        // It depends on where one is, too: the test `metrics` goes through that.
+        if path == "/metrics" {
+            continue;
+        }
         let path = path.strip_prefix("/cgi-bin/").expect("a path of ours").to_owned();
         if path.contains("locals/{name}") {
             continue;

@@ -8,8 +8,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::json;
 
-use super::place;
 use super::pvr::prompt;
+use super::{audited, place};
+use crate::device::{AuditLog, Audited};
 use crate::endpoint::access::{AccessError, AccountsFile, Credential, Scope};
 use crate::state::{clock, escape};
 
@@ -217,6 +218,11 @@ fn report(
     token: Option<&str>,
     file: &AccountsFile,
 ) -> Result<()> {
+    if !dry_run {
+        let did = if done == "removed" { "access-rm" } else { "access-add" };
+        let to = Audited { what: Some(name.to_owned()), result: "ok", ..Audited::default() };
+        audited::tell(Ok(AuditLog::within(file.folder().to_owned())), did, to);
+    }
     let mut out = io::stdout().lock();
     if common.json {
         let mut told = json!({done: name, "dry-run": dry_run, "file": file.path().to_string_lossy()});

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::device::Runner;
+use crate::device::{Confined, Runner};
 use crate::endpoint::config::PORT;
 use crate::endpoint::route;
 use crate::repo::shown;
@@ -22,6 +22,8 @@ pub(super) struct Announcement<'a> {
     pub(super) runner: Runner,
     /// What is demanded of signatures.
     pub(super) signatures: String,
+    /// What the server has given up.
+    pub(super) confined: &'a Confined,
     pub(super) warnings: &'a [String],
 }
 
@@ -69,6 +71,7 @@ impl fmt::Display for Announcement<'_> {
             writeln!(f, "stand-alone: no Pantavisor here, a posted revision becomes the current one at once")?;
         }
         writeln!(f, "signatures: {}", self.signatures)?;
+        writeln!(f, "privileges: {}", self.confined)?;
         self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
     }
 }

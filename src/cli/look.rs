@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::place;
-use crate::device::{Device, DeviceError, Step};
+use super::{audited, place};
+use crate::device::{Audited, Device, DeviceError, Step};
 use crate::state::{Progress, Status, escape, escape_text};
 
 /// Which device.
@@ -124,6 +124,7 @@ pub fn status(args: StatusArgs) -> Result<ExitCode> {
             "status-msg": current.map(|told| &told.message),
             "update-in-progress": status.update,
             "installed": told.iter().map(|told| &told.step.name).collect::<Vec<_>>(),
+            "serving": device.serving(),
             "failed": failed.iter().map(|told| told.json(running)).collect::<Vec<_>>(),
             "storage": {
                 "total": status.space.total,
@@ -160,6 +161,12 @@ pub fn status(args: StatusArgs) -> Result<ExitCode> {
         mib(space.total),
         mib(space.reserved)
     )?;
+    match device.serving() {
+        Some(serving) => {
+            writeln!(out, "served       by process {}: {}", serving.pid, escape_text(&serving.privileges.to_string()))?
+        }
+        None => writeln!(out, "served       by no pvr-agent serve")?,
+    }
     match status.reclaimable {
         Some(bytes) => writeln!(out, "reclaimable  {} MiB (pvr-agent gc)", mib(bytes))?,
         None => writeln!(out, "reclaimable  nobody could look")?,
@@ -207,7 +214,11 @@ pub fn rollback(args: RollbackArgs) -> Result<ExitCode> {
     };
     if !args.dry_run {
         device.settle().context("clear up what others left")?;
-        device.rollback(&plan).with_context(|| format!("go back to revision {}", plan.to))?;
+        let done = device.rollback(&plan);
+        let result = if done.is_ok() { "ok" } else { "failed" };
+        let to = Audited { rev: Some(plan.to.clone()), result, ..Audited::default() };
+        audited::tell(device.audit_log().map_err(std::io::Error::other), "rollback", to);
+        done.with_context(|| format!("go back to revision {}", plan.to))?;
     }
     if args.which.json {
         return write_json(&json!({"from": plan.from, "to": plan.to, "dry-run": args.dry_run}));

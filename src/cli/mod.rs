@@ -5,6 +5,7 @@
 
 pub mod access;
 mod announcement;
+mod audited;
 pub mod cgi;
 pub mod fsck;
 pub mod gc;

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use super::announcement::{Announcement, Secured};
 use super::place;
 use super::secureboot;
-use crate::device::{Device, Runner, RunningFile};
+use crate::device::{Device, Runner, RunningFile, User, confine};
 use crate::endpoint::access::{AccountsFile, Exposure};
 use crate::endpoint::config::{ETC_FILE, Listen, STATE_KEY};
 use crate::endpoint::log::{Format, Level, Log};
@@ -73,6 +73,9 @@ pub struct Args {
     /// The configuration file to read instead of the state's and /etc/pvr-sdk/config.json
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Serve as this user, a name or UID:GID; takes root, and a storage that the user can write into
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
     /// How log lines on standard error look
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -94,6 +97,9 @@ enum LogFormat {
 /// Serves until a signal ends it.
 pub fn run(args: Args) -> Result<ExitCode> {
     let json = super::limits::json()?;
+    if let Some(name) = &args.user {
+        User::find(name)?.become_it()?;
+    }
     let runner = Runner::detect();
     let (demands, signatures) = args.secureboot.demands(args.config.as_deref())?;
     let open = |storage: Storage| Device::open(storage.with_json_limits(json), runner);
@@ -105,19 +111,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Some(socket) => Some(place::behind(socket, named.as_deref(), json, args.gc, args.state_dir.as_deref())?),
         None => storage_that_is_there(named.as_deref())?.map(open).transpose()?,
     };
-    let log = Log::stderr(match args.log_format {
-        LogFormat::Text => Format::Text,
-        LogFormat::Json => Format::Json,
-    })
-    .context("start the thread that writes the log")?;
-
     let url_time = place::url_time(args.url_hours)?;
-    let settings = settings(&args, there.as_ref(), &demands, &log)?;
+    // The log has a thread of its own, which is not to have rights that this one is about to give up.
+    let mut notes = Vec::new();
+    let settings = settings(&args, there.as_ref(), &demands, &mut notes)?;
     let wanted = settings.listen.address();
     let listener = TcpListener::bind(wanted).map_err(|error| cannot_listen(wanted, &error))?;
     let address = listener.local_addr().context("ask for the address of the listener")?;
     let mut warnings: Vec<String> = settings.warning.iter().cloned().collect();
-    let tls = tls(&args, settings, address.ip(), &log, &mut warnings)?;
+    let tls = tls(&args, settings, address.ip(), &mut notes, &mut warnings)?;
     // Only now: a storage to try things with is of no use to who cannot listen.
     let device = match there {
         Some(device) => device,
@@ -134,22 +136,54 @@ pub fn run(args: Args) -> Result<ExitCode> {
         fingerprint: tls.fingerprint(),
         self_signed: args.tls_self_signed.is_some(),
     });
+    let mut reach = device.reach();
+    if let Some(tls) = &tls {
+        // They are replaced while it serves.
+        for file in [&tls.files().cert, &tls.files().key] {
+            reach.read.extend(
+                [Some(file.clone()), std::fs::canonicalize(file).ok()]
+                    .iter()
+                    .flatten()
+                    .filter_map(|file| Some(file.parent()?.to_owned())),
+            );
+        }
+    }
+    let confined = confine(&reach);
+    let log = Log::stderr(match args.log_format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    })
+    .context("start the thread that writes the log")?;
+    notes.iter().for_each(|note| log.note(Level::Warn, note));
+    let _serving = device.serve(confined.clone());
     let back_end = if socket.is_some() { "control socket" } else { "storage" };
     let storage = storage.as_deref();
-    let text = Announcement { back_end, root: &root, storage, address, secured, runner, signatures, warnings: &shown }
-        .to_string();
+    let text = Announcement {
+        back_end,
+        root: &root,
+        storage,
+        address,
+        secured,
+        runner,
+        signatures,
+        confined: &confined,
+        warnings: &shown,
+    }
+    .to_string();
     // In one write, and if nobody reads it, it is served all the same.
     let _ = std::io::stdout().write_all(text.as_bytes());
 
     let hosts = place::hosts(&args.host, args.public_url)?;
     let limits = Limits { url_time, ..Limits::default() }.with_json(&json);
-    let endpoint = Arc::new(Endpoint::new(device, limits, hosts, log, warnings).at(exposure));
+    let endpoint = Endpoint::new(device, limits, hosts, log, warnings).at(exposure);
+    let endpoint = Arc::new(endpoint.confined(confined));
     let listener = match tls {
         Some(tls) => Listener::https(listener, tls),
         None => listener.into(),
     };
     let ended = crate::endpoint::run(listener, Arc::clone(&endpoint), Stop::default(), true).context("serve")?;
     // The last lines are the ones that say why.
+    endpoint.audit().flush();
     endpoint.log().flush();
     match ended {
         Ended::Drained => Ok(ExitCode::SUCCESS),
@@ -189,7 +223,7 @@ struct Settings {
 
 /// Flag, environment, file; each value by itself. What the state says is somebody's post: a mistake there must
 /// not keep the endpoint, which is how it would be mended, from starting.
-fn settings(args: &Args, device: Option<&Device>, demands: &Demands, log: &Log) -> Result<Settings> {
+fn settings(args: &Args, device: Option<&Device>, demands: &Demands, notes: &mut Vec<String>) -> Result<Settings> {
     const FLAGS: &str = "the command line";
     const ENV: &str = "the environment";
     let flags = Listen::from_texts(FLAGS, args.listen.as_deref(), args.port.as_deref())?.with_tls(
@@ -222,7 +256,7 @@ fn settings(args: &Args, device: Option<&Device>, demands: &Demands, log: &Log) 
         Err(error) => Err(error.to_string()),
     };
     let running = running.unwrap_or_else(|why| {
-        log.note(Level::Warn, &format!("ignoring the configuration in the running state: {why}"));
+        notes.push(format!("ignoring the configuration in the running state: {why}"));
         Listen::default()
     });
     let vouched = || {
@@ -235,7 +269,7 @@ fn settings(args: &Args, device: Option<&Device>, demands: &Demands, log: &Log) 
             let warning = format!(
                 "the running state asks to listen on {wide}, which does not count: no good signature covers {STATE_KEY}"
             );
-            log.note(Level::Warn, &warning);
+            notes.push(warning.clone());
             (Listen { address: None, ..running }, Some(warning))
         }
         _ => (running, None),
@@ -246,10 +280,16 @@ fn settings(args: &Args, device: Option<&Device>, demands: &Demands, log: &Log) 
 }
 
 /// The certificate to speak https with, if one is asked for, and who vouches for clients.
-fn tls(args: &Args, settings: Settings, listen: IpAddr, log: &Log, warnings: &mut Vec<String>) -> Result<Option<Tls>> {
+fn tls(
+    args: &Args,
+    settings: Settings,
+    listen: IpAddr,
+    notes: &mut Vec<String>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Tls>> {
     let env = || std::env::var_os("PVR_AGENT_CLIENT_CA").filter(|path| !path.is_empty()).map(PathBuf::from);
     let authority = args.client_ca.clone().or_else(env);
-    match (own_tls(args, settings, listen, log, warnings)?, authority) {
+    match (own_tls(args, settings, listen, notes, warnings)?, authority) {
         (Some(tls), Some(file)) => Ok(Some(tls.believing(&file)?)),
         (None, Some(_)) => Err(anyhow!(
             "--client-ca takes https\ngive a certificate with --tls-cert and --tls-key, or --tls-self-signed"
@@ -262,7 +302,7 @@ fn own_tls(
     args: &Args,
     settings: Settings,
     listen: IpAddr,
-    log: &Log,
+    notes: &mut Vec<String>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Tls>> {
     let tls = match (&args.tls_self_signed, settings.listen.tls) {
@@ -277,7 +317,7 @@ fn own_tls(
             Err(error) => {
                 let warning =
                     format!("the running state asks for https, and its certificate cannot be served: {error}");
-                log.note(Level::Warn, &warning);
+                notes.push(warning.clone());
                 warnings.push(warning.replace('\n', "; "));
                 // Without TLS in this build, plain HTTP is the only way to mend the state.
                 return Ok(Tls::load_later(files, listen).ok());

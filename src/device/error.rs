@@ -88,6 +88,9 @@ pub enum DeviceError {
     /// There is no such log. The text says whose, of which revision.
     #[error("there is no log {0}")]
     NoLog(String),
+    /// A package is larger, or has more in it, than is taken.
+    #[error("{0}")]
+    PackageTooLarge(String),
     /// No transaction has begun.
     #[error("no transaction is active")]
     NoTransaction,
@@ -182,9 +185,14 @@ impl From<PvtxError> for DeviceError {
                 Ok(error) => *error,
                 Err(error) => Self::failed(error),
             },
-            E::TooLarge { .. } => Self::TooLong(error.to_string()),
-            E::Package(ref why) if matches!(**why, ArchiveError::StateSize { .. } | ArchiveError::Bomb { .. }) => {
-                Self::TooLong(error.to_string())
+            E::TooLarge { .. } => Self::PackageTooLarge(error.to_string()),
+            E::Package(ref why)
+                if matches!(
+                    **why,
+                    ArchiveError::StateSize { .. } | ArchiveError::Bomb { .. } | ArchiveError::Entries { .. }
+                ) =>
+            {
+                Self::PackageTooLarge(error.to_string())
             }
             E::Package(_)
             | E::Unknown(_)

@@ -7,10 +7,13 @@
 //!
 //! Reading, taking objects in, installing a revision: the endpoint asks for these and doesn't know how they are done. What
 //! has to hold before a revision is installed is in one place for both, [`Device::post`]. Transactions end there, too
-//! (`transact`); logs are files either way (`logs`), and what has to be kept has its place in `places`.
+//! (`transact`); logs are files either way (`logs`), and what has to be kept has its place in `places`. Who did what is in `audit`, and
+//! what a server gives up before it serves in `confine`.
 //!
 //! Everything here blocks.
 
+mod audit;
+mod confine;
 mod error;
 mod logs;
 mod outlook;
@@ -18,6 +21,7 @@ mod places;
 mod post;
 mod rollback;
 mod room;
+mod serving;
 mod socket;
 mod stored;
 mod transact;
@@ -29,12 +33,15 @@ mod volumes;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+pub use audit::{AuditLog, Audited};
+pub use confine::{Confined, Reach, User, UserError, confine};
 pub use error::DeviceError;
 pub use logs::{Follow, LogReader, Part, Source};
 pub use outlook::Outlook;
 pub use places::Places;
 pub use post::{OnPost, Post, Posted};
 pub use rollback::Rollback;
+pub use serving::Serving;
 pub use socket::Socketed;
 pub use upload::{Received, Upload};
 

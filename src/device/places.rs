@@ -36,14 +36,7 @@ impl Device {
     /// The working folder, 0700: the one that is named, else `.pvr-agent` of a storage that is there and can be written, else
     /// `/var/lib/pvr-agent`. It is made if it is not there.
     pub fn working_folder(&self) -> Result<PathBuf, DeviceError> {
-        let folder = self.places.state.clone().or_else(|| match &self.back {
-            Back::Stored(stored) => Some(agent_of(stored.storage().store().objects())),
-            Back::Socket(socket) => {
-                let storage = socket.storage()?;
-                access(storage.root(), Access::WRITE_OK).is_ok().then(|| agent_of(storage.store().objects()))
-            }
-        });
-        let folder = folder.unwrap_or_else(|| PathBuf::from(USUAL));
+        let folder = self.place_to_work();
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| {
             let folder = crate::state::escape(&folder.to_string_lossy()).into_owned();
             let hint = "name another one: --state-dir, or PVR_AGENT_STATE_DIR";
@@ -61,6 +54,18 @@ impl Device {
         };
         let own = || storage.map(|storage| agent_of(storage.store().objects()));
         self.places.state.clone().or_else(own).unwrap_or_else(|| Path::new(USUAL).to_owned())
+    }
+
+    /// The same folder, whether it is there or not.
+    pub(super) fn place_to_work(&self) -> PathBuf {
+        let folder = self.places.state.clone().or_else(|| match &self.back {
+            Back::Stored(stored) => Some(agent_of(stored.storage().store().objects())),
+            Back::Socket(socket) => {
+                let storage = socket.storage()?;
+                access(storage.root(), Access::WRITE_OK).is_ok().then(|| agent_of(storage.store().objects()))
+            }
+        });
+        folder.unwrap_or_else(|| PathBuf::from(USUAL))
     }
 
     /// The folder of the logs.

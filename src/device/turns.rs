@@ -65,7 +65,7 @@ impl Turns {
     }
 
     /// The folder, made if it is not there.
-    fn folder(&self) -> Result<PathBuf, DeviceError> {
+    pub(super) fn folder(&self) -> Result<PathBuf, DeviceError> {
         let made = match &self.named {
             Some(named) => own_folder(named).map(|()| named.clone()),
             None => own_folder(Path::new(RUN)).map(|()| PathBuf::from(RUN)).or_else(|_| {

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
 use super::error::ApiError;
-use super::limits::{Allowance, Limits};
+use super::limits::{Allowance, Limit, Limits};
 
 /// Whatever a transport gives as the reason of a broken body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -89,6 +89,7 @@ impl BodyReader {
                 "body-too-slow",
                 "the body comes too slowly, or not at all",
             )
+            .past(Limit::BodyPace)
             .close())),
         }
     }
@@ -98,22 +99,24 @@ impl BodyReader {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// The whole body, if it has at most `cap` bytes and `budget` has room for them.
-    pub async fn whole(&mut self, cap: usize, budget: &Arc<Semaphore>) -> Result<Held, ApiError> {
+    /// The whole body, if it has at most `cap` bytes, which `limit` says, and `budget` has room for them.
+    pub async fn whole(&mut self, cap: usize, limit: Limit, budget: &Arc<Semaphore>) -> Result<Held, ApiError> {
         if self.declared().is_some_and(|declared| declared > cap as u64) {
-            return Err(too_large(cap));
+            return Err(too_large(cap).past(limit));
         }
         let mut held = Held { bytes: Vec::new(), _share: None };
         while let Some(data) = self.next().await? {
             if held.bytes.len() + data.len() > cap {
-                return Err(too_large(cap));
+                return Err(too_large(cap).past(limit));
             }
             // A frame is at most a few hundred KiB.
             let share = u32::try_from(data.len()).ok();
             let share = share.and_then(|len| Arc::clone(budget).try_acquire_many_owned(len).ok());
             let Some(share) = share else {
                 let message = "too many large requests are in progress";
-                return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).retry_after(1));
+                return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
+                    .retry_after(1)
+                    .past(Limit::HeldBytes));
             };
             match &mut held._share {
                 Some(all) => all.merge(share),

@@ -22,7 +22,7 @@ use super::Endpoint;
 use super::connections::{Admitted, Connection, Phase};
 use super::error::ApiError;
 use super::guard::Arrival;
-use super::limits::Limits;
+use super::limits::{Limit, Limits};
 use super::log::Level;
 use super::outbox::Outbox;
 use super::refusal;
@@ -46,7 +46,9 @@ enum End {
     Finished(Option<hyper::Error>),
     /// A head took too long.
     HeadTooSlow,
-    /// It was idle for too long, had to make room, or the server stops.
+    /// It was idle for too long.
+    Idle,
+    /// It had to make room, or the server stops.
     Unwanted,
 }
 
@@ -97,7 +99,7 @@ pub async fn serve(
     let limits = endpoint.limits().clone();
     let local = stream.local_addr().ok();
     let outbox = Arc::new(Outbox::default());
-    let wire = Wire::new(stream, Arc::clone(&outbox), &limits);
+    let wire = Wire::new(stream, Arc::clone(&outbox), &limits, Arc::clone(endpoint.metrics()));
     let transport = match open(wire, tls, &connection, &endpoint, stopping.clone()).await {
         Opened::Ready(transport) => transport,
         Opened::Refused(transport) => return linger(transport, None, &connection, &endpoint).await,
@@ -189,9 +191,12 @@ pub async fn serve(
         End::Finished(Some(error)) if refused.is_some() || error.is_parse() => {
             Some(refusal::unreadable(refused, error, &limits))
         }
-        End::Finished(_) | End::Unwanted => None,
+        End::Finished(_) | End::Idle | End::Unwanted => None,
     };
-    if !matches!(end, End::Unwanted) {
+    if matches!(end, End::Idle) {
+        endpoint.metrics().past(Limit::IdleTime);
+    }
+    if !matches!(end, End::Idle | End::Unwanted) {
         linger(stream, refusal, &connection, &endpoint).await;
     }
     drop(admitted);
@@ -202,7 +207,7 @@ fn deadline(connection: &Connection, limits: &Limits) -> Option<(Instant, End)> 
     match connection.phase() {
         Phase::Busy => None,
         Phase::Waiting { begun: Some(begun), .. } => Some((begun + limits.head_time, End::HeadTooSlow)),
-        Phase::Waiting { since, begun: None } => Some((since + limits.idle_time, End::Unwanted)),
+        Phase::Waiting { since, begun: None } => Some((since + limits.idle_time, End::Idle)),
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::limits::Limits;
+use super::limits::{Limit, Limits};
+use super::metrics::Metrics;
 use super::pace::Pace;
 
 /// Who has been without a request for less than this is about to ask.
@@ -49,6 +50,7 @@ pub struct Connection {
 #[derive(Debug)]
 pub struct Registry {
     limits: Limits,
+    metrics: Arc<Metrics>,
     open: Mutex<Open>,
     /// Told whenever a connection goes, or may be evicted from now on.
     changed: Notify,
@@ -81,8 +83,8 @@ pub struct Admitted(pub Arc<Connection>);
 
 impl Registry {
     /// Nobody is connected.
-    pub fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, open: Mutex::default(), changed: Notify::new() })
+    pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { limits, metrics, open: Mutex::default(), changed: Notify::new() })
     }
 
     /// Makes room for a connection from `peer` and registers it. Waits while every connection is busy, and no client holds
@@ -104,6 +106,7 @@ impl Registry {
             let (_, id) = open.all.values().filter_map(|c| Some((c.gives_way(now)?, c.id))).max()?;
             if let Some(connection) = open.all.remove(&id) {
                 connection.evicted.notify_one();
+                self.metrics.past(Limit::Connections);
             }
         }
         let id = open.next;
@@ -120,6 +123,8 @@ impl Registry {
             registry: Arc::clone(self),
         });
         open.all.insert(id, Arc::clone(&connection));
+        self.metrics.connections.add(1);
+        self.metrics.open.add(1);
         Some(connection)
     }
 
@@ -149,6 +154,7 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         let registry = &self.0.registry;
         registry.lock().all.remove(&self.0.id);
+        registry.metrics.open.sub_one();
         registry.changed.notify_one();
     }
 }
@@ -289,7 +295,7 @@ mod tests {
     }
 
     fn registry(connections: usize, per_address: usize) -> Arc<Registry> {
-        Registry::new(Limits { connections, per_address, ..Limits::default() })
+        Registry::new(Limits { connections, per_address, ..Limits::default() }, Arc::default())
     }
 
     #[test]
@@ -300,6 +306,7 @@ mod tests {
         let busy = first.0.begin().in_progress;
         let fourth = admit(4);
         assert_eq!(registry.len(), 3);
+        assert_eq!(registry.metrics.connections.get(), 4);
         assert!(!registry.lock().all.contains_key(&second.0.id), "the oldest that waits went");
         let more: Vec<_> = [&third, &fourth].map(|c| c.0.begin().in_progress).into();
         assert!(registry.try_admit(peer(5)).is_none(), "all are busy");

@@ -15,6 +15,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::access::Scope;
+use super::headers;
+use super::limits::Limit;
 use super::reply::{self, Reply};
 use super::route::RouteError;
 use crate::device::DeviceError;
@@ -32,6 +34,7 @@ pub struct ApiError {
     headers: Vec<(hyper::header::HeaderName, HeaderValue)>,
     /// What the caller would have to be allowed.
     wants: Option<Scope>,
+    limit: Option<Limit>,
 }
 
 #[derive(Serialize)]
@@ -59,6 +62,7 @@ impl ApiError {
             details: Map::new(),
             headers: Vec::new(),
             wants: None,
+            limit: None,
         }
     }
 
@@ -121,6 +125,22 @@ impl ApiError {
         self
     }
 
+    /// It is because of this limit: it is counted, and the connection is not used again.
+    pub fn past(mut self, limit: Limit) -> Self {
+        self.limit = Some(limit);
+        self.close()
+    }
+
+    /// The limit that it is because of, if it is because of one.
+    pub fn limit(&self) -> Option<Limit> {
+        self.limit
+    }
+
+    /// Its word.
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+
     /// The status it is answered with.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -151,6 +171,7 @@ impl ApiError {
     /// The answer. `challenge` is what `WWW-Authenticate` says where one is due.
     pub fn into_reply(self, request_id: &str, challenge: &str) -> Reply {
         let mut reply = reply::json_text(self.status, self.to_json(request_id));
+        headers::secure(reply.headers_mut());
         for (name, value) in self.headers {
             reply.headers_mut().insert(name, value);
         }
@@ -303,6 +324,9 @@ impl From<DeviceError> for ApiError {
             E::WrongHash(text) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong-sha256", text),
             E::WrongSize(text) => Self::new(StatusCode::BAD_REQUEST, "wrong-length", text),
             E::TooLong(text) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", text),
+            E::PackageTooLarge(text) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", text)
+                .hint("the transaction is as it was")
+                .past(Limit::PackageSize),
             E::NoLog(_) => Self::new(StatusCode::NOT_FOUND, "no-such-log", error.to_string()),
             // Worded as today's program does.
             E::NoTransaction => Self::new(StatusCode::BAD_REQUEST, "no-transaction", "No active transaction.")

@@ -48,6 +48,8 @@ pub struct Limits {
     pub held_bytes: usize,
     /// Bytes of one object. Space is checked anyway; this is for whoever wants a lower bar.
     pub object_bytes: u64,
+    /// Objects that are received at one time, from all addresses together; 503 above.
+    pub uploads: usize,
     /// Packages that are added to a transaction at one time; 503 above. Each keeps a thread for as long as its client takes.
     pub packages: usize,
     /// Logs that are followed at one time, over all processes that serve one device; 503 above.
@@ -66,6 +68,71 @@ pub struct Limits {
     /// How often the storage is swept: of what was left behind by others, and of uploads that nobody has posted
     /// for a day. Each start does the same, but a device may run for months.
     pub sweep_every: Duration,
+}
+
+/// What somebody can run into, as it is counted (`metrics`). Each is the field of [`Limits`] that its name says, or what the comment says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Somebody who waited made room for a new connection.
+    Connections,
+    /// See [`Limits::per_address`].
+    PerAddress,
+    /// Its bytes, or its lines: [`Limits::head_bytes`], [`Limits::head_lines`].
+    Head,
+    /// See [`Limits::head_time`]; a TLS handshake that takes as long, too.
+    HeadTime,
+    /// See [`Limits::idle_time`].
+    IdleTime,
+    /// A body that came too slowly: [`Limits::stall_time`], [`Limits::grace`], [`Limits::min_rate`].
+    BodyPace,
+    /// An answer that was taken too slowly, by the same measures.
+    AnswerPace,
+    /// See [`Limits::state_bytes`]; with its envelope, too.
+    StateBytes,
+    /// A record of more than [`Limits::envelope_bytes`].
+    EnvelopeBytes,
+    /// JSON that is nested too deeply, or has too many values.
+    JsonDepth,
+    /// See [`Limits::held_bytes`].
+    HeldBytes,
+    /// See [`Limits::object_bytes`].
+    ObjectBytes,
+    /// See [`Limits::uploads`].
+    Uploads,
+    /// See [`Limits::packages`].
+    Packages,
+    /// A package that unpacks to too much, has too many entries, or too large a state.
+    PackageSize,
+    /// See [`Limits::watchers`].
+    Watchers,
+    /// See [`Limits::followers`].
+    Followers,
+    /// Attempts to log in that failed before, of the same name or from the same address, or that wait to be verified; 429.
+    Logins,
+}
+
+impl Limit {
+    /// All of them, in the order of their numbers, and what they are called.
+    pub const ALL: [(Self, &'static str); 18] = [
+        (Self::Connections, "connections"),
+        (Self::PerAddress, "per_address"),
+        (Self::Head, "head_bytes"),
+        (Self::HeadTime, "head_time"),
+        (Self::IdleTime, "idle_time"),
+        (Self::BodyPace, "body_pace"),
+        (Self::AnswerPace, "answer_pace"),
+        (Self::StateBytes, "state_bytes"),
+        (Self::EnvelopeBytes, "envelope_bytes"),
+        (Self::JsonDepth, "json_depth"),
+        (Self::HeldBytes, "held_bytes"),
+        (Self::ObjectBytes, "object_bytes"),
+        (Self::Uploads, "uploads"),
+        (Self::Packages, "packages"),
+        (Self::PackageSize, "package_size"),
+        (Self::Watchers, "watchers"),
+        (Self::Followers, "followers"),
+        (Self::Logins, "logins"),
+    ];
 }
 
 impl Default for Limits {
@@ -87,6 +154,7 @@ impl Default for Limits {
             json_depth: 512,
             held_bytes: 16 * 1024 * 1024,
             object_bytes: u64::MAX,
+            uploads: 96,
             packages: 2,
             followers: 8,
             follow_time: None,
@@ -143,6 +211,15 @@ impl Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_counted_under_their_own_names() {
+        for (number, (limit, name)) in Limit::ALL.iter().enumerate() {
+            assert_eq!(*limit as usize, number, "{name}");
+        }
+        let names: std::collections::BTreeSet<_> = Limit::ALL.iter().map(|(_, name)| name).collect();
+        assert_eq!(names.len(), Limit::ALL.len());
+    }
 
     #[test]
     fn a_transfer_below_the_minimum_rate_runs_out_of_time() {

@@ -16,11 +16,16 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::log_queue::LogQueue;
+use super::metrics::Count;
 use crate::state::clock;
-use crate::state::{escape, escape_text};
+use crate::state::{escape, escape_json, escape_text};
 
-/// Bytes of what came from outside that a line has at most, of each thing: escaped, they are six times as many.
-const LONGEST: usize = 2048;
+/// Bytes of what came from outside that a line has at most, of each thing: escaped, they are six times as many. Where the line is
+/// longer than [`LINE`] then, it has less of each.
+const LONGEST: [usize; 3] = [2048, 512, 128];
+
+/// Bytes that a line has at most.
+pub const LINE: usize = 8 * 1024;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,6 +84,8 @@ pub struct Log {
     /// Requests that were granted are somebody else's to log.
     failures_only: bool,
     queue: LogQueue,
+    /// Lines that do not have all that was to be said.
+    shortened: Count,
 }
 
 #[derive(Serialize)]
@@ -113,7 +120,12 @@ impl Log {
             let message = format!("{lines} log lines were lost: they were not read fast enough");
             note_line(format, Level::Warn, &message)
         };
-        Ok(Self { format, failures_only: false, queue: LogQueue::to(out, Box::new(lost))? })
+        Ok(Self {
+            format,
+            failures_only: false,
+            queue: LogQueue::to(out, Box::new(lost))?,
+            shortened: Count::default(),
+        })
     }
 
     /// Without the requests that were granted: a web server in front has a log of its own for them.
@@ -128,9 +140,34 @@ impl Log {
         self.queue.flush();
     }
 
+    /// How many lines were lost.
+    pub fn lost(&self) -> u64 {
+        self.queue.lost()
+    }
+
+    /// How many lines were too long.
+    pub fn shortened(&self) -> u64 {
+        self.shortened.get()
+    }
+
     /// Something happened that belongs to no request.
     pub fn note(&self, level: Level, message: &str) {
-        self.queue.line(&note_line(self.format, level, message));
+        self.fit(&[message], |longest| note_line(self.format, level, &shortened(message, longest)));
+    }
+
+    /// Logs a line with as much as fits of what is in it.
+    fn fit(&self, parts: &[&str], line: impl Fn(usize) -> String) {
+        let mut made = String::new();
+        for longest in LONGEST {
+            made = line(longest);
+            if made.len() <= LINE {
+                if parts.iter().any(|part| part.len() > longest) {
+                    self.shortened.add(1);
+                }
+                break;
+            }
+        }
+        self.queue.line(&made);
     }
 
     /// A request was answered.
@@ -138,40 +175,43 @@ impl Log {
         if self.failures_only && request.cause.is_none() {
             return;
         }
-        let (method, path) = (shortened(request.method), shortened(request.path));
-        let cause = request.cause.map(shortened);
         let level = if request.status >= 500 && request.status != 507 { Level::Error } else { Level::Info };
         let time = clock::rfc3339(clock::now());
         let ms = u64::try_from(request.took.as_millis()).unwrap_or(u64::MAX);
-        match self.format {
-            Format::Text => {
-                let peer = request.peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string());
-                let mut line = format!(
-                    "{time} {} {peer} {} {} {} {ms}ms id={}",
-                    level.word(),
-                    escape(&method),
-                    escape(&path),
-                    request.status,
-                    request.request_id,
-                );
-                if let Some(cause) = &cause {
-                    line.push_str(": ");
-                    line.push_str(&escape_text(&one_line(cause)));
+        let parts = [request.method, request.path, request.cause.unwrap_or_default()];
+        self.fit(&parts, |longest| {
+            let [method, path, cause] = parts.map(|part| shortened(part, longest));
+            let cause = request.cause.map(|_| cause);
+            match self.format {
+                Format::Text => {
+                    let peer = request.peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string());
+                    let mut line = format!(
+                        "{time} {} {peer} {} {} {} {ms}ms id={}",
+                        level.word(),
+                        escape(&method),
+                        escape(&path),
+                        request.status,
+                        request.request_id,
+                    );
+                    if let Some(cause) = &cause {
+                        line.push_str(": ");
+                        line.push_str(&escape_text(&one_line(cause)));
+                    }
+                    line
                 }
-                self.queue.line(&line);
+                Format::Json => json_line(&Line {
+                    time: time.clone(),
+                    level,
+                    peer: request.peer,
+                    method: Some(&method),
+                    path: Some(&path),
+                    status: Some(request.status),
+                    ms: Some(ms),
+                    request_id: Some(request.request_id),
+                    message: cause.as_deref(),
+                }),
             }
-            Format::Json => self.queue.line(&json_line(&Line {
-                time,
-                level,
-                peer: request.peer,
-                method: Some(&method),
-                path: Some(&path),
-                status: Some(request.status),
-                ms: Some(ms),
-                request_id: Some(request.request_id),
-                message: cause.as_deref(),
-            })),
-        }
+        });
     }
 }
 
@@ -193,28 +233,8 @@ fn note_line(format: Format, level: Level, message: &str) -> String {
     }
 }
 
-/// JSON escapes control characters by itself; what else could act on a terminal (DEL, C1, direction marks)
-/// is turned into `\u` escapes here.
 fn json_line(line: &Line<'_>) -> String {
-    let Ok(text) = serde_json::to_string(line) else { return String::new() };
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        let mut units = [0u16; 2];
-        match c {
-            '\u{7f}'..='\u{9f}'
-            | '\u{61c}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' => {
-                for unit in c.encode_utf16(&mut units) {
-                    out.push_str(&format!("\\u{unit:04x}"));
-                }
-            }
-            c => out.push(c),
-        }
-    }
-    out
+    serde_json::to_string(line).map(escape_json).unwrap_or_default()
 }
 
 impl std::fmt::Debug for Log {
@@ -224,9 +244,9 @@ impl std::fmt::Debug for Log {
 }
 
 /// The beginning of a text that is too long for a line.
-fn shortened(text: &str) -> Cow<'_, str> {
-    match text.len() > LONGEST {
-        true => format!("{}…", &text[..text.floor_char_boundary(LONGEST)]).into(),
+fn shortened(text: &str, longest: usize) -> Cow<'_, str> {
+    match text.len() > longest {
+        true => format!("{}…", &text[..text.floor_char_boundary(longest)]).into(),
         false => text.into(),
     }
 }
@@ -301,11 +321,13 @@ mod tests {
                 log.flush();
             }
             let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
-            assert_eq!(
-                text.lines().filter(|line| line.contains("x-1") && line.len() < 32_000).count(),
-                4,
-                "{format:?}"
-            );
+            assert_eq!(text.lines().filter(|line| line.contains("x-1") && line.len() <= LINE).count(), 4, "{format:?}");
+            assert_eq!(log.shortened(), 4);
+            log.note(Level::Warn, &"\u{9b}".repeat(LINE));
+            log.flush();
+            let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+            assert!(text.lines().all(|line| line.len() <= LINE), "a line that belongs to no request is as short");
+            assert_eq!(log.shortened(), 5);
         }
     }
 

@@ -34,7 +34,10 @@ struct Shared {
 #[derive(Default)]
 struct State {
     waiting: String,
+    /// Lines that were lost and have not been told of.
     lost: u64,
+    /// And those that have.
+    told: u64,
     writing: bool,
     closed: bool,
 }
@@ -59,6 +62,12 @@ impl LogQueue {
             state.lost += 1;
         }
         self.0.filled.notify_one();
+    }
+
+    /// How many lines were lost.
+    pub fn lost(&self) -> u64 {
+        let state = self.0.lock();
+        state.lost + state.told
     }
 
     /// Waits until everything is written, but not for ever: a reader that has gone to sleep keeps no process alive.
@@ -95,6 +104,7 @@ impl Shared {
             }
             std::mem::swap(&mut lines, &mut state.waiting);
             if state.lost > 0 {
+                state.told += state.lost;
                 lines.push_str(&lost(std::mem::take(&mut state.lost)));
                 lines.push('\n');
             }

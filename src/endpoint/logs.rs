@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Sleep, sleep};
@@ -20,6 +20,7 @@ use tokio::time::{Sleep, sleep};
 use super::Endpoint;
 use super::error::ApiError;
 use super::guard::Arrival;
+use super::limits::Limit;
 use super::query::Query;
 use super::reply::{Reply, ReplyBody};
 use crate::device::{Follow, LogReader, Part, Source};
@@ -57,7 +58,7 @@ impl Endpoint {
             let slot = self.looking(move |device| device.follow_slot(most)).await?;
             let busy = || {
                 let message = format!("{most} logs are being followed already");
-                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).retry_after(10)
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).retry_after(10).past(Limit::Followers)
             };
             let stopping = arrival.stopping.clone();
             let over = self.limits().follow_time;
@@ -80,11 +81,8 @@ impl Endpoint {
             });
         }
         let mut reply = Reply::new(ReplyBody::log(body));
-        let headers = reply.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        // A container writes what it likes; no browser is to take it for a page.
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // A container writes what it likes; that no browser takes it for a page, `headers` sees to.
+        reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         Ok(reply)
     }
 }

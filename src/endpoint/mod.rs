@@ -21,6 +21,8 @@
 //! | `GET logs` | `logs` |
 //! | `GET openapi.json` | all of this, described: `openapi` |
 //!
+//! And `GET /metrics`: `metrics`.
+//!
 //! What there is stands in `routes`, which both the router and the description are made of.
 //!
 //! A request comes from a socket (`server`, `connection`) or from anything else that can make a
@@ -29,6 +31,7 @@
 //! blocking pool; those that may take long take turns (`disk`). One thread or two wait for all clients; memory is bounded by [`Limits`].
 
 pub mod access;
+mod audit;
 mod body;
 pub mod cgi;
 pub mod config;
@@ -39,10 +42,12 @@ mod download;
 pub mod error;
 mod events;
 pub mod guard;
+mod headers;
 pub mod limits;
 pub mod log;
 mod log_queue;
 mod logs;
+mod metrics;
 mod objects;
 mod openapi;
 mod outbox;
@@ -80,16 +85,18 @@ use hyper::{Method, Request, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::device::{Content, Device, DeviceError};
+use crate::device::{Audited, Confined, Content, Device, DeviceError};
 use crate::state::{ObjectId, clock};
 use access::{Access, Caller, Exposure};
+use audit::{Audit, Deed};
 use body::{BodyReader, BoxError};
 use disk::Disk;
 use error::ApiError;
 use events::Watching;
 pub use guard::{Arrival, Base, Hosts};
-pub use limits::Limits;
+pub use limits::{Limit, Limits};
 use log::{Answered, Log};
+use metrics::Metrics;
 use publish::Publisher;
 use reply::Reply;
 use route::Route;
@@ -105,8 +112,11 @@ pub struct Endpoint {
     hosts: Hosts,
     access: Access,
     exposure: Option<Exposure>,
-    log: Log,
+    log: Arc<Log>,
+    metrics: Arc<Metrics>,
+    audit: Arc<Audit>,
     warnings: Vec<String>,
+    confined: Option<Confined>,
     disk: Disk,
     publisher: Arc<Publisher>,
     held: Arc<Semaphore>,
@@ -126,7 +136,8 @@ pub struct Endpoint {
 impl Endpoint {
     /// Answers for `device`. `warnings` is what `status` says besides.
     pub fn new(device: Device, limits: Limits, hosts: Hosts, log: Log, warnings: Vec<String>) -> Self {
-        let (device, disk) = (Arc::new(device), Disk::new());
+        let (device, disk, log) = (Arc::new(device), Disk::new(), Arc::new(log));
+        let metrics = Arc::<Metrics>::default();
         let now = clock::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mixed =
             now.as_secs().wrapping_mul(1_000_003) ^ u64::from(now.subsec_nanos()) ^ u64::from(std::process::id());
@@ -142,12 +153,15 @@ impl Endpoint {
             uploads: AtomicUsize::new(0),
             run: mixed as u32,
             requests: AtomicU32::new(0),
+            audit: Audit::new(Arc::clone(&device), Arc::clone(&log), Arc::clone(&metrics)),
             device,
             limits,
             hosts,
             exposure: None,
             log,
+            metrics,
             warnings,
+            confined: None,
         }
     }
 
@@ -155,6 +169,12 @@ impl Endpoint {
     #[must_use]
     pub fn at(self, exposure: Exposure) -> Self {
         Self { exposure: Some(exposure), ..self }
+    }
+
+    /// Of a process that has given this up.
+    #[must_use]
+    pub fn confined(self, confined: Confined) -> Self {
+        Self { confined: Some(confined), ..self }
     }
 
     /// Answers one request.
@@ -170,83 +190,106 @@ impl Endpoint {
 
     async fn answer(&self, head: Parts, mut body: BodyReader, arrival: Arrival) -> Reply {
         let started = Instant::now();
-        let request_id = self.request_id();
-        let mut caller = Caller::nobody(arrival.peer);
+        let caller = Caller::nobody(arrival.peer);
+        let mut seen = Seen { request_id: self.request_id(), caller, route: "none", deed: None };
         let (challenge, answered) = match self.hosts.base(&head, &arrival) {
             Err(error) => (String::new(), Err(error)),
-            Ok(base) => (base.challenge(), self.route(&head, &mut body, &base, &arrival, &mut caller).await),
+            Ok(base) => (base.challenge(), self.route(&head, &mut body, &base, &arrival, &mut seen).await),
         };
-        let cause = answered.as_ref().err().map(ApiError::log_text);
-        let mut reply = answered.unwrap_or_else(|error| error.into_reply(&request_id, &challenge));
+        let error = answered.as_ref().err();
+        let (cause, reason) = (error.map(ApiError::log_text), error.map(ApiError::reason));
+        if let Some(limit) = error.and_then(ApiError::limit) {
+            self.metrics.past(limit);
+        }
+        let mut reply = match answered {
+            Ok(mut reply) => {
+                headers::secure(reply.headers_mut());
+                reply
+            }
+            Err(error) => error.into_reply(&seen.request_id, &challenge),
+        };
         if !body.is_finished() {
             // What is left of the body is not the next request.
             reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let status = reply.status().as_u16();
+        self.metrics.answered(seen.route, status);
+        if let Some(deed) = &seen.deed {
+            deed.ended(status, reason);
         }
         self.log.answered(&Answered {
             peer: arrival.peer,
             method: head.method.as_str(),
             path: head.uri.path(),
-            status: reply.status().as_u16(),
+            status,
             took: started.elapsed(),
-            request_id: &request_id,
+            request_id: &seen.request_id,
             cause: cause.as_deref(),
         });
         reply
     }
 
-    /// Who asks is left in `caller`, whatever comes of it.
+    /// What is found out is left in `seen`, whatever comes of it.
     async fn route(
         &self,
         head: &Parts,
         body: &mut BodyReader,
         base: &Base,
         arrival: &Arrival,
-        caller: &mut Caller,
+        seen: &mut Seen,
     ) -> Result<Reply, ApiError> {
         self.hosts.check_origin(head, base)?;
-        let (route, needs) = Route::find(&head.method, head.uri.path())?;
+        let (entry, route) = Route::find(&head.method, head.uri.path())?;
+        seen.route = entry.id;
         let accounts = self.access.accounts().await?;
         let last = self.limits.url_time.max(limits::SHORTEST_URL).as_secs();
-        *caller = match &accounts {
+        // Whoever is on this machine may have metrics without being anybody.
+        let here = route == Route::Metrics && metrics::is_here(head, arrival);
+        seen.caller = match &accounts {
             None => Caller::anybody(arrival.peer),
-            Some(_) if needs.is_none() => Caller::nobody(arrival.peer),
+            Some(_) if entry.needs.is_none() || here => Caller::nobody(arrival.peer),
             Some(accounts) => access::decide(accounts, head, arrival, &route, last)?,
         };
-        access::check(caller, needs)?;
-        if arrival.mount.is_some() && needs.is_some() && !matches!(head.method, Method::GET | Method::HEAD) {
+        access::check(&seen.caller, entry.needs.filter(|_| !here))?;
+        if arrival.mount.is_some() && entry.needs.is_some() && !matches!(head.method, Method::GET | Method::HEAD) {
             self.settle().await;
         }
+        let mut begin = |did| self.deed(did, seen);
         match route {
             Route::Remote(rev) => self.remote(rev, base).await,
             Route::State(rev) => self.state(rev).await,
-            Route::PutState => self.put_state(body).await,
+            Route::PutState => self.put_state(body, begin("put")).await,
             Route::Objects => self.objects().await,
-            Route::Announce => self.announce(body, base, &access::links(accounts, caller, last)).await,
-            Route::Object(id) => self.object(id, base, &access::links(accounts, caller, last)).await,
-            Route::PutBlob(id) => self.put_blob(id, size_of(head)?, body).await,
+            Route::Announce => self.announce(body, base, &access::links(accounts, &seen.caller, last)).await,
+            Route::Object(id) => self.object(id, base, &access::links(accounts, &seen.caller, last)).await,
+            Route::PutBlob(id) => {
+                begin("upload").tell(|told| told.what = Some(id.to_string()));
+                self.put_blob(id, size_of(head)?, body).await
+            }
             Route::Blob(id) => {
                 let (content, size) = self.open_object(id).await?;
                 download::answer(head, &id, content, size, arrival.outbox.clone())
             }
             Route::Steps => self.steps().await,
-            Route::PostStep => self.post_step(body, base).await,
+            Route::PostStep => self.post_step(body, base, begin("post")).await,
             Route::Step(rev) => self.step(rev).await,
             Route::Progress(rev) => self.progress(rev).await,
             Route::Events(rev) => self.events(head, rev, arrival).await,
             Route::Status => self.status(accounts.is_some()).await,
-            Route::Begin => self.begin(head).await,
-            Route::Add => self.add(body).await,
-            Route::Remove => self.remove(head).await,
+            Route::Begin => self.begin(head, begin("pvtx-begin")).await,
+            Route::Add => self.add(body, begin("pvtx-add")).await,
+            Route::Remove => self.remove(head, begin("pvtx-remove")).await,
             Route::Show => self.show().await,
-            Route::Commit => self.commit(head).await,
-            Route::Abort => self.abort().await,
-            Route::Run => self.run_step(head).await,
+            Route::Commit => self.commit(head, begin("pvtx-commit")).await,
+            Route::Abort => self.abort(begin("pvtx-abort")).await,
+            Route::Run => self.run_step(head, begin("run")).await,
             Route::Became => self.became(head).await,
             Route::Logs => self.logs(head, arrival).await,
             Route::OpenApi => Ok(openapi::answer(base)),
-            Route::Login => self.login(accounts, body, caller).await,
-            Route::Renew => self.renew(accounts, head, caller),
-            Route::AuthStatus => self.auth_status(caller),
+            Route::Login => self.login(accounts, body, begin("login"), &mut seen.caller).await,
+            Route::Renew => self.renew(accounts, head, &mut seen.caller),
+            Route::AuthStatus => self.auth_status(&seen.caller),
+            Route::Metrics => self.metrics_text(head, arrival, &seen.caller),
         }
     }
 
@@ -257,11 +300,27 @@ impl Endpoint {
         }
     }
 
+    /// Begins something that the audit log is to have, whatever comes of it.
+    fn deed(&self, did: &'static str, seen: &mut Seen) -> Arc<Deed> {
+        let deed = self.audit.begin(Audited {
+            did,
+            who: seen.caller.name().to_owned(),
+            from: seen.caller.address.map_or_else(|| "-".to_owned(), |peer| peer.to_canonical().to_string()),
+            request_id: Some(seen.request_id.clone()),
+            ..Audited::default()
+        });
+        seen.deed = Some(Arc::clone(&deed));
+        deed
+    }
+
     /// Answers a request of an address that has too many in progress.
     fn refuse_share(&self, arrival: &Arrival) -> Reply {
         let request_id = self.request_id();
         let message = "this address has too many requests in progress";
-        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).retry_after(1).close();
+        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).retry_after(1);
+        let error = error.past(Limit::PerAddress);
+        self.metrics.past(Limit::PerAddress);
+        self.metrics.answered("none", error.status().as_u16());
         self.log.note(
             log::Level::Warn,
             &format!("{}: {message}", arrival.peer.map_or_else(String::new, |p| p.to_string())),
@@ -338,6 +397,21 @@ impl Endpoint {
         &self.log
     }
 
+    /// What it counts.
+    fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Where it says who did what.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// How many objects are being received.
+    fn uploading(&self) -> u64 {
+        self.uploads.load(Ordering::Relaxed) as u64
+    }
+
     fn access(&self) -> &Access {
         &self.access
     }
@@ -372,6 +446,16 @@ impl Endpoint {
     fn posting(&self) -> Arc<Semaphore> {
         Arc::clone(&self.posting)
     }
+}
+
+/// What is known of a request when it is answered.
+struct Seen {
+    request_id: String,
+    /// Who asks.
+    caller: Caller,
+    /// The name of its route.
+    route: &'static str,
+    deed: Option<Arc<Deed>>,
 }
 
 /// The `size` of an upload's URL.

@@ -13,6 +13,7 @@ use super::access::{Class, Links};
 use super::body::BodyReader;
 use super::error::ApiError;
 use super::guard::Base;
+use super::limits::Limit;
 use super::reply::{self, Reply};
 use crate::state::clock;
 use crate::state::{JsonError, JsonLimits, ObjectId, Value, parse::parse_strict};
@@ -80,7 +81,7 @@ impl Endpoint {
     pub(super) async fn announce(&self, body: &mut BodyReader, base: &Base, links: &Links) -> Result<Reply, ApiError> {
         let cap = self.limits().envelope_bytes;
         let announced = {
-            let held = body.whole(cap, self.held()).await?;
+            let held = body.whole(cap, Limit::EnvelopeBytes, self.held()).await?;
             announced(&held.bytes, &JsonLimits { bytes: cap, depth: self.limits().json_depth })?
         };
         let Announced { id, size, name, mime_type } = announced;
@@ -146,7 +147,11 @@ pub(super) fn decimal(text: &str) -> Option<u64> {
 
 /// JSON that we don't take.
 pub(super) fn bad_json(error: JsonError) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, "bad-json", error.to_string())
+    let bad = ApiError::new(StatusCode::BAD_REQUEST, "bad-json", error.to_string());
+    match error {
+        JsonError::TooDeep { .. } | JsonError::TooMany { .. } => bad.past(Limit::JsonDepth),
+        _ => bad,
+    }
 }
 
 #[cfg(test)]

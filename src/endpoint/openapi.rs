@@ -57,7 +57,8 @@ fn document(origin: &str) -> String {
 /// A path, its parameters and its methods.
 fn path(out: &mut String, comma: &str, template: &str, local: &str) {
     let shown = if local.is_empty() { template.to_owned() } else { template.replace("{rev}", "locals/{name}") };
-    let _ = write!(out, r#"{comma}"/cgi-bin/{shown}":{{"parameters":["#);
+    let below = if shown.starts_with('/') { "" } else { "/cgi-bin/" };
+    let _ = write!(out, r#"{comma}"{below}{shown}":{{"parameters":["#);
     let names = ["rev", "name", "sha256"].into_iter().filter(|name| shown.contains(&format!("{{{name}}}")));
     for (number, name) in names.enumerate() {
         let _ = write!(out, r##"{}{{"$ref":"#/components/parameters/{name}"}}"##, comma_before(number));

@@ -6,8 +6,7 @@
 
 use hyper::Method;
 
-use super::access::Scope;
-use super::routes::ROUTES;
+use super::routes::{Entry, ROUTES};
 use crate::state::id::ObjectId;
 
 /// The path below which the protocol of `pvr` is.
@@ -75,6 +74,8 @@ pub enum Route {
     Renew,
     /// `GET auth/auth_status`.
     AuthStatus,
+    /// `GET /metrics`.
+    Metrics,
 }
 
 /// Why a request line is no route.
@@ -124,11 +125,11 @@ impl Found {
 impl Route {
     /// Parses method and path (without query).
     pub fn parse(method: &Method, path: &str) -> Result<Self, RouteError> {
-        Self::find(method, path).map(|(route, _)| route)
+        Self::find(method, path).map(|(_, route)| route)
     }
 
-    /// And says what whoever asks has to be allowed; `None`: anybody may.
-    pub fn find(method: &Method, path: &str) -> Result<(Self, Option<Scope>), RouteError> {
+    /// The same, with its row of the table.
+    pub(super) fn find(method: &Method, path: &str) -> Result<(&'static Entry, Self), RouteError> {
         const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
         if !KNOWN.contains(&method.as_str()) {
             return Err(RouteError::UnknownMethod);
@@ -140,7 +141,7 @@ impl Route {
         for entry in ROUTES {
             let Some(found) = found(entry.path, &segments) else { continue };
             if entry.method == asked {
-                return (entry.route)(found).map(|route| (route, entry.needs));
+                return (entry.route)(found).map(|route| (entry, route));
             }
             let more = if entry.method == "GET" { "GET, HEAD" } else { entry.method };
             allowed.push_str(if allowed.is_empty() { "" } else { ", " });
@@ -150,8 +151,11 @@ impl Route {
     }
 }
 
-/// The decoded segments below `/cgi-bin`.
+/// The decoded segments below `/cgi-bin`; of what is beside it, all of them, behind an empty one.
 fn segments(path: &str) -> Result<Vec<String>, RouteError> {
+    if path == super::routes::METRICS {
+        return Ok(path.split('/').map(str::to_owned).collect());
+    }
     let below = path.strip_prefix("/cgi-bin/").ok_or(RouteError::NotFound)?;
     // One slash at the end is how the client writes `objects/`.
     let below = below.strip_suffix('/').unwrap_or(below);
@@ -211,6 +215,7 @@ fn decode(segment: &str) -> Result<String, RouteError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::access::Scope;
 
     const SHA: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -260,6 +265,7 @@ mod tests {
             ("GET", "/cgi-bin/pvr/steps/locals/events/events", Route::Events(rev("locals/events"))),
             ("HEAD", "/cgi-bin/pvr/steps/7/events", Route::Events(rev("7"))),
             ("GET", "/cgi-bin/pvr/status", Route::Status),
+            ("GET", "/metrics", Route::Metrics),
         ];
         for (method, path, want) in rows {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
@@ -272,8 +278,11 @@ mod tests {
         for entry in ROUTES {
             let below = entry.path.replace("{rev}", "0").replace("{sha256}", SHA);
             let method = Method::from_bytes(entry.method.as_bytes()).unwrap();
-            let (_, needs) = Route::find(&method, &format!("/cgi-bin/{below}")).unwrap();
+            let below = if below.starts_with('/') { below } else { format!("/cgi-bin/{below}") };
+            let (found, _) = Route::find(&method, &below).unwrap();
+            let needs = found.needs;
             let want = match (entry.method, entry.path) {
+                (_, "/metrics") => Some(Scope::Admin),
                 (_, "pvr/auth/login") => None,
                 ("GET", "logs") => Some(Scope::Deploy),
                 ("GET", _) => Some(Scope::Read),
@@ -294,6 +303,10 @@ mod tests {
             ("GET", "*", NotFound),
             ("GET", "", NotFound),
             ("GET", "/cgi-bin/pvrx", NotFound),
+            ("GET", "/cgi-bin/metrics", NotFound),
+            ("GET", "/metrics/", NotFound),
+            ("GET", "/pvr/status", NotFound),
+            ("POST", "/metrics", NotAllowed("GET, HEAD".into())),
             ("GET", "/cgi-bin/pvr/nothing", NotFound),
             ("GET", "/cgi-bin/pvr/steps/locals", NotFound),
             ("GET", "/cgi-bin/pvr/steps/0/json/more", NotFound),

@@ -1,7 +1,8 @@
 //! The table of everything that can be asked for. The router reads it, and so does what describes it (`openapi`).
 //!
-//! A path is below `/cgi-bin/`. `{rev}` in it is a revision, which may have two segments; `{sha256}` names an object. What can be
-//! had by GET can be asked about by HEAD. What is read takes the scope `read`, what changes something `deploy`, unless it says otherwise.
+//! A path is below `/cgi-bin/`, unless it begins with `/`. `{rev}` in it is a revision, which may have two segments; `{sha256}` names an
+//! object. What can be had by GET can be asked about by HEAD. What is read takes the scope `read`, what changes something `deploy`, unless
+//! it says otherwise.
 
 use super::access::Scope;
 use super::route::{Found, Route, RouteError};
@@ -202,6 +203,9 @@ const NEWS: &[(u16, Content)] = &[(200, Stream("Update")), (204, Nothing)];
 const OBJECTS: &[(u16, Content)] = &[(200, Json("Objects"))];
 const ANNOUNCED: &[(u16, Content)] = &[(200, Json("Object")), (409, Json("Object"))];
 
+/// Where those who collect metrics look for them.
+pub(super) const METRICS: &str = "/metrics";
+
 /// See the module.
 pub(super) const ROUTES: &[Entry] = &[
     entry("GET", ".pvrremote", "remoteOfHost", "The same as /cgi-bin/pvr/.pvrremote.")
@@ -385,4 +389,14 @@ pub(super) const ROUTES: &[Entry] = &[
     entry("GET", "openapi.json", "openapi", "This document.")
         .answers(&[(200, Json("OpenApi"))])
         .is(|_| Ok(Route::OpenApi)),
+    entry(
+        "GET",
+        METRICS,
+        "metrics",
+        "What this process has counted, for Prometheus. For administrators and this machine.",
+    )
+    .needs(Some(Scope::Admin))
+    .answers(&[(200, Text)])
+    .refuses(&[404])
+    .is(|_| Ok(Route::Metrics)),
 ];

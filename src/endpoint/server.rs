@@ -107,7 +107,7 @@ async fn sweep(endpoint: Arc<Endpoint>) {
 }
 
 async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, endpoint: Arc<Endpoint>, stop: Stop) -> Ended {
-    let registry = Registry::new(endpoint.limits().clone());
+    let registry = Registry::new(endpoint.limits().clone(), Arc::clone(endpoint.metrics()));
     let stopping = stop.stopping();
     let accepting = async {
         loop {

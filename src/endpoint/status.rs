@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::Endpoint;
 use super::error::ApiError;
 use super::reply::{self, Reply};
+use crate::device::Confined;
 use crate::state::escape;
 
 #[derive(Serialize)]
@@ -28,6 +29,9 @@ struct Report<'a> {
     update: Option<String>,
     /// The policy that posts are held to here.
     secureboot: &'static str,
+    /// What the server has given up. A program of a web server has what that has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    privileges: Option<&'a Confined>,
     warnings: &'a [String],
 }
 
@@ -68,6 +72,7 @@ impl Endpoint {
             },
             update: status.update,
             secureboot: self.device().demands().policy().name(),
+            privileges: self.confined.as_ref(),
             warnings: &warnings,
         };
         Ok(reply::json(StatusCode::OK, &report))

@@ -1,13 +1,17 @@
 //! Revisions: reading them, and taking in a new one. (`hub.md` B4, `pvctrl.md` §4.3)
 
+use std::sync::Arc;
+
 use hyper::StatusCode;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Endpoint;
+use super::audit::Deed;
 use super::body::BodyReader;
 use super::error::ApiError;
 use super::guard::Base;
+use super::limits::Limit;
 use super::objects::bad_json;
 use super::reply::{self, Reply};
 use super::route::RevText;
@@ -104,9 +108,14 @@ impl Endpoint {
     }
 
     /// `POST steps`.
-    pub(super) async fn post_step(&self, body: &mut BodyReader, base: &Base) -> Result<Reply, ApiError> {
+    pub(super) async fn post_step(
+        &self,
+        body: &mut BodyReader,
+        base: &Base,
+        deed: Arc<Deed>,
+    ) -> Result<Reply, ApiError> {
         let around = Around { bytes: self.limits().envelope_bytes, levels: 1 };
-        let posted = self.install(body, around, envelope).await?;
+        let posted = self.install(body, around, envelope, deed).await?;
         let accepted = Accepted {
             rev: -1,
             revlocal: posted.rev.to_string(),
@@ -120,9 +129,10 @@ impl Endpoint {
     }
 
     /// `PUT json`: the same without an envelope; the client wants the state back.
-    pub(super) async fn put_state(&self, body: &mut BodyReader) -> Result<Reply, ApiError> {
+    pub(super) async fn put_state(&self, body: &mut BodyReader, deed: Arc<Deed>) -> Result<Reply, ApiError> {
         let around = Around { bytes: 0, levels: 0 };
-        let posted = self.install(body, around, |value| Ok((None, None, None, Checks::default(), value))).await?;
+        let posted = self.install(body, around, |value| Ok((None, None, None, Checks::default(), value)), deed);
+        let posted = posted.await?;
         Ok(reply::json_text(StatusCode::OK, posted.state_text))
     }
 
@@ -131,6 +141,7 @@ impl Endpoint {
         body: &mut BodyReader,
         around: Around,
         open: fn(Value) -> Opened,
+        deed: Arc<Deed>,
     ) -> Result<Posted, ApiError> {
         let limits = self.limits();
         let cap = limits.state_bytes;
@@ -138,31 +149,39 @@ impl Endpoint {
             bytes: cap.saturating_add(around.bytes),
             depth: limits.json_depth.saturating_add(around.levels),
         };
-        let held = body.whole(json.bytes, self.held()).await?;
+        let held = body.whole(json.bytes, Limit::StateBytes, self.held()).await?;
         // One at a time: revisions are installed one after the other anyway, and a parsed state is many times
         // as large as its text. The turn ends with the work, not with the client's patience.
         let turn = self.posting().acquire_owned().await.map_err(ApiError::internal)?;
         let values = JsonLimits { bytes: cap, depth: limits.json_depth }.values();
+        let told = Arc::clone(&deed);
         let parse = move || -> Result<Post, ApiError> {
             let (rev, commit_msg, on_post, checks, state) = open(parse_strict(&held.bytes, &json).map_err(bad_json)?)?;
             drop(held);
+            told.tell(|told| told.rev = rev.as_ref().map(Revision::to_string));
             // What is around a state has a share of its own, which is not the state's: it is read again without.
             if state.count() > values {
                 let message = format!("the state has more than {values} values");
-                return Err(ApiError::new(StatusCode::BAD_REQUEST, "bad-json", message));
+                return Err(ApiError::new(StatusCode::BAD_REQUEST, "bad-json", message).past(Limit::JsonDepth));
             }
             let state = State::from_value(state, Spec::Known)?;
             let text = state.to_canonical().map_err(|e| bad_state(e.to_string()))?;
             if text.len() > cap {
                 let message = format!("the state has more than {cap} bytes");
-                return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "state-too-large", message));
+                let error = ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "state-too-large", message);
+                return Err(error.past(Limit::StateBytes));
             }
             Ok(Post { rev, state, text, commit_msg, on_post, checks })
         };
         let device = self.shared_device();
         let work = self.disk().work(move || {
             let _turn = turn;
-            parse().and_then(|post| Ok(device.post(post)?))
+            let posted = parse().and_then(|post| Ok(device.post(post)?));
+            if let Ok(posted) = &posted {
+                deed.tell(|told| told.rev = Some(posted.rev.to_string()));
+            }
+            deed.came(&posted);
+            posted
         });
         work.await.unwrap_or_else(|e| Err(ApiError::internal(e)))
     }

@@ -18,8 +18,10 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Endpoint;
+use super::audit::Deed;
 use super::body::BodyReader;
 use super::error::ApiError;
+use super::limits::Limit;
 use super::query::Query;
 use super::reply::{self, Reply, ReplyBody};
 use super::server::BLOCKING_STACK;
@@ -50,21 +52,25 @@ impl Endpoint {
     /// Does something to the transaction, alone among those that have a state in their hands.
     async fn transacting<T: Send + 'static>(
         &self,
+        deed: Arc<Deed>,
         work: impl FnOnce(&Device, &JsonLimits) -> Result<T, DeviceError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let turn = self.posting().acquire_owned().await.map_err(ApiError::internal)?;
         let limits = self.json_limits();
-        self.blocking(move |device| {
+        let device = self.shared_device();
+        let work = self.disk().work(move || {
             let _turn = turn;
-            work(device, &limits)
-        })
-        .await
+            let done = work(&device, &limits).map_err(ApiError::from);
+            deed.came(&done);
+            done
+        });
+        work.await.unwrap_or_else(|error| Err(ApiError::internal(error)))
     }
 
     /// `POST begin`
-    pub(super) async fn begin(&self, head: &Parts) -> Result<Reply, ApiError> {
+    pub(super) async fn begin(&self, head: &Parts, deed: Arc<Deed>) -> Result<Reply, ApiError> {
         let empty = Query::of(head)?.flag("empty")?;
-        let state = self.transacting(move |device, limits| device.begin(empty, limits)).await?;
+        let state = self.transacting(deed, move |device, limits| device.begin(empty, limits)).await?;
         Ok(reply::json_text(StatusCode::OK, state))
     }
 
@@ -76,9 +82,11 @@ impl Endpoint {
     }
 
     /// `PUT add`, with a package.
-    pub(super) async fn add(&self, body: &mut BodyReader) -> Result<Reply, ApiError> {
+    pub(super) async fn add(&self, body: &mut BodyReader, deed: Arc<Deed>) -> Result<Reply, ApiError> {
         let busy = "too many packages are being added";
-        let busy = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", busy).retry_after(5).close();
+        let busy = || {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", busy).retry_after(5).close().past(Limit::Packages)
+        };
         // Of those before, one may have left and not be missed yet.
         let share = timeout(PATIENCE, Arc::clone(self.adding()).acquire_owned()).await.map_err(|_| busy())?;
         let share = share.map_err(ApiError::internal)?;
@@ -93,43 +101,55 @@ impl Endpoint {
             let _share = share;
             let mut package = Package { coming, piece: Bytes::new(), whole: false };
             // If nobody waits, the client has gone; the package was cut off then.
-            let _ = tell.send(device.add(&mut package, size, &limits));
+            let added = device.add(&mut package, size, &limits).map_err(ApiError::from);
+            deed.came(&added);
+            drop(deed);
+            let _ = tell.send(added);
         });
         reading.map_err(ApiError::internal)?;
         hand_over(body, pieces).await?;
-        let state = told.await.map_err(ApiError::internal)?.map_err(|error| ApiError::from(error).close())?;
+        let state = told.await.map_err(ApiError::internal)?.map_err(ApiError::close)?;
         pass_over(body).await;
         Ok(reply::json_text(StatusCode::OK, state))
     }
 
     /// `PUT remove?part=<part>`
-    pub(super) async fn remove(&self, head: &Parts) -> Result<Reply, ApiError> {
+    pub(super) async fn remove(&self, head: &Parts, deed: Arc<Deed>) -> Result<Reply, ApiError> {
         let part = Query::of(head)?.text("part")?.unwrap_or_default().to_owned();
-        let state = self.transacting(move |device, limits| device.remove(&part, limits)).await?;
+        deed.tell(|told| told.what = Some(part.clone()));
+        let state = self.transacting(deed, move |device, limits| device.remove(&part, limits)).await?;
         Ok(reply::json_text(StatusCode::OK, state))
     }
 
     /// `POST abort`
-    pub(super) async fn abort(&self) -> Result<Reply, ApiError> {
-        self.transacting(|device, limits| device.abort(limits)).await?;
+    pub(super) async fn abort(&self, deed: Arc<Deed>) -> Result<Reply, ApiError> {
+        self.transacting(deed, |device, limits| device.abort(limits)).await?;
         Ok(ok())
     }
 
     /// `POST commit`: the name of the new revision, as `pvtx` prints it.
-    pub(super) async fn commit(&self, head: &Parts) -> Result<Reply, ApiError> {
+    pub(super) async fn commit(&self, head: &Parts, deed: Arc<Deed>) -> Result<Reply, ApiError> {
         let name = Query::of(head)?.text("rev")?.map(str::to_owned);
-        let rev: Revision = self.transacting(move |device, limits| device.commit(name.as_deref(), limits)).await?;
+        deed.tell(|told| told.rev.clone_from(&name));
+        let made = Arc::clone(&deed);
+        let commit = self.transacting(deed, move |device, limits| {
+            let rev: Revision = device.commit(name.as_deref(), limits)?;
+            made.tell(|told| told.rev = Some(rev.to_string()));
+            Ok(rev)
+        });
+        let rev = commit.await?;
         let mut reply = Reply::new(ReplyBody::bytes(format!("{rev}\n")));
         reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         Ok(reply)
     }
 
     /// `POST run?rev=<rev>`
-    pub(super) async fn run_step(&self, head: &Parts) -> Result<Reply, ApiError> {
+    pub(super) async fn run_step(&self, head: &Parts, deed: Arc<Deed>) -> Result<Reply, ApiError> {
         let rev = Query::of(head)?.text("rev")?.map(str::to_owned);
         let missing = || ApiError::new(StatusCode::BAD_REQUEST, "no-rev", "no revision is named").hint("run?rev=<rev>");
         let rev = rev.ok_or_else(missing)?;
-        self.transacting(move |device, _| device.run(&rev)).await?;
+        deed.tell(|told| told.rev = Some(rev.clone()));
+        self.transacting(deed, move |device, _| device.run(&rev)).await?;
         Ok(ok())
     }
 

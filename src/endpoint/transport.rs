@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::Endpoint;
 use super::connections::Connection;
 use super::error::ApiError;
+use super::limits::Limit;
 use super::log::Level;
 use super::stop::{Either, Stopping, either};
 use super::tls::{Tls, TlsIo, common_name, into_wire};
@@ -58,7 +59,10 @@ pub async fn open(
     };
     match either(unwanted, timeout(time, handshake(wire, tls, endpoint))).await {
         Either::First(_) => Opened::Over,
-        Either::Second(Err(_late)) => failed(&format!("no TLS handshake within {} s", time.as_secs())),
+        Either::Second(Err(_late)) => {
+            endpoint.metrics().past(Limit::HeadTime);
+            failed(&format!("no TLS handshake within {} s", time.as_secs()))
+        }
         Either::Second(Ok(Shaken::Failed(error))) => failed(&format!("the TLS handshake failed: {error}")),
         Either::Second(Ok(Shaken::Gone)) => Opened::Over,
         Either::Second(Ok(Shaken::Tls(io))) => Opened::Ready(Transport::Tls(io)),

@@ -17,6 +17,7 @@ use super::Endpoint;
 use super::body::BodyReader;
 use super::disk::{Disk, Job};
 use super::error::ApiError;
+use super::limits::Limit;
 use super::reply::{self, Reply};
 use crate::device::{Device, DeviceError, Upload as Writer};
 use crate::state::ObjectId;
@@ -35,9 +36,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 struct Receiving<'a>(&'a AtomicUsize);
 
 impl<'a> Receiving<'a> {
-    fn begin(uploads: &'a AtomicUsize) -> Self {
-        uploads.fetch_add(1, Ordering::Relaxed);
-        Self(uploads)
+    /// One more, if there are not as many as there may be.
+    fn begin(uploads: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let one = Self(uploads);
+        (uploads.fetch_add(1, Ordering::Relaxed) < most).then_some(one)
     }
 
     /// Bytes that may wait for the disk now.
@@ -78,8 +80,14 @@ impl Endpoint {
         let size = declared(size, body)?;
         if size > self.limits().object_bytes {
             let message = format!("object {id} has {size} bytes, more than this device takes");
-            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "object-too-large", message).close());
+            let error = ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "object-too-large", message);
+            return Err(error.past(Limit::ObjectBytes).close());
         }
+        let receiving = Receiving::begin(&self.uploads, self.limits().uploads).ok_or_else(|| {
+            let message = "too many objects are being uploaded";
+            let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message);
+            error.retry_after(5).past(Limit::Uploads).close()
+        })?;
         let begun = Instant::now();
         let writer = loop {
             let patient = begun.elapsed() < PATIENCE;
@@ -92,7 +100,7 @@ impl Endpoint {
                 None => sleep(PAUSE).await,
             }
         };
-        let writer = match receive(self.disk(), &Receiving::begin(&self.uploads), writer, body).await {
+        let writer = match receive(self.disk(), &receiving, writer, body).await {
             Ok(writer) => writer,
             Err((error, writer)) => {
                 // Giving a large file back to the file system, or telling somebody else, takes its time.
@@ -102,6 +110,8 @@ impl Endpoint {
         };
         let sealed = self.blocking(move |device| device.finish_upload(writer)).await?;
         self.publisher().publish(sealed).await?;
+        self.metrics().objects.add(1);
+        self.metrics().object_bytes.add(size);
         Ok(reply::empty(StatusCode::OK))
     }
 }
@@ -197,7 +207,10 @@ mod tests {
         }
         assert_eq!(ahead(64), AHEAD.0, "as it was");
         let count = AtomicUsize::new(0);
-        drop((Receiving::begin(&count), Receiving::begin(&count)));
+        let both = (Receiving::begin(&count, 2), Receiving::begin(&count, 2));
+        assert!(both.0.is_some() && both.1.is_some() && Receiving::begin(&count, 2).is_none());
+        assert_eq!(count.load(Ordering::Relaxed), 2, "one that is refused is none");
+        drop(both);
         assert_eq!(count.load(Ordering::Relaxed), 0);
     }
 }

@@ -14,21 +14,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use super::limits::{Allowance, Limits};
+use super::limits::{Allowance, Limit, Limits};
+use super::metrics::Metrics;
 use super::outbox::{Outbox, is_stand_in};
 
 /// See the module.
 pub struct Wire {
     stream: TcpStream,
     outbox: Arc<Outbox>,
+    metrics: Arc<Metrics>,
     allowance: Allowance,
     blocked: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl Wire {
     /// Wraps `stream`.
-    pub fn new(stream: TcpStream, outbox: Arc<Outbox>, limits: &Limits) -> Self {
-        Self { stream, outbox, allowance: Allowance::new(limits), blocked: None }
+    pub fn new(stream: TcpStream, outbox: Arc<Outbox>, limits: &Limits, metrics: Arc<Metrics>) -> Self {
+        Self { stream, outbox, metrics, allowance: Allowance::new(limits), blocked: None }
     }
 
     /// The socket.
@@ -63,13 +65,17 @@ impl Wire {
             Poll::Ready(Ok(n)) => {
                 let waited = self.blocked.take().map_or_else(Default::default, |(since, _)| since.elapsed());
                 self.allowance.account(waited, n);
+                self.metrics.sent.add(n as u64);
                 Poll::Ready(Ok(n))
             }
             Poll::Ready(error) => Poll::Ready(error),
             Poll::Pending => {
                 let wait = self.allowance.next_wait();
                 let (_, timer) = self.blocked.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(wait))));
-                timer.as_mut().poll(cx).map(|()| Err(ErrorKind::TimedOut.into()))
+                timer.as_mut().poll(cx).map(|()| {
+                    self.metrics.past(Limit::AnswerPace);
+                    Err(ErrorKind::TimedOut.into())
+                })
             }
         }
     }
@@ -77,7 +83,12 @@ impl Wire {
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if read.is_ready() {
+            self.metrics.received.add((buf.filled().len() - before) as u64);
+        }
+        read
     }
 }
 

@@ -41,6 +41,25 @@ pub fn escape_text(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The same for JSON that has been written: it escapes some control characters by itself; what else could act on a terminal
+/// becomes `\u` escapes, which say the same.
+pub fn escape_json(json: String) -> String {
+    if !json.contains(acts) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if acts(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 fn needs_escape(c: char) -> bool {
     acts(c) || matches!(c, '"' | '\\')
 }

@@ -36,7 +36,7 @@ pub mod revision;
 pub mod update;
 
 pub use document::{Entry, Finding, Spec, State, StateError};
-pub use escape::{escape, escape_text};
+pub use escape::{escape, escape_json, escape_text};
 pub use id::ObjectId;
 pub use json::{Number, Object, Value};
 pub use parse::{JsonError, JsonLimits, JsonWarning};

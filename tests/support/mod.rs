@@ -149,7 +149,7 @@ impl Server {
         self.thread.take().unwrap().join().unwrap()
     }
 
-    /// Every file of the storage with its size and links, but for what remembers and locks.
+    /// Every file of the storage with its size and links, but for what remembers, locks and tells.
     pub fn snapshot(&self) -> BTreeMap<String, (u64, u64)> {
         use std::os::unix::fs::MetadataExt;
         fn walk(dir: &Path, root: &Path, found: &mut BTreeMap<String, (u64, u64)>) {
@@ -159,8 +159,10 @@ impl Server {
                 let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
                 if meta.is_dir() {
                     walk(&path, root, found);
-                } else if !matches!(name.as_str(), ".pvr-agent/intact" | ".pvr-agent/lock" | ".pvr-agent/install.lock")
-                {
+                } else if !matches!(
+                    name.as_str(),
+                    ".pvr-agent/intact" | ".pvr-agent/lock" | ".pvr-agent/install.lock" | ".pvr-agent/audit.log"
+                ) {
                     found.insert(name, (meta.len(), meta.nlink()));
                 }
             }

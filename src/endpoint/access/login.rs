@@ -14,6 +14,8 @@ use tokio::task::spawn_blocking;
 use super::jwt::{self, Claims};
 use super::{Access, Accounts, Caller, Who, attempts, bad_token, bearer, password};
 use crate::endpoint::Endpoint;
+use crate::endpoint::Limit;
+use crate::endpoint::audit::Deed;
 use crate::endpoint::body::BodyReader;
 use crate::endpoint::error::ApiError;
 use crate::endpoint::objects::bad_json;
@@ -50,10 +52,13 @@ impl Endpoint {
         &self,
         accounts: Option<Arc<Accounts>>,
         body: &mut BodyReader,
+        deed: Arc<Deed>,
         caller: &mut Caller,
     ) -> Result<Reply, ApiError> {
+        // What is no attempt, is none: only one that is verified is written down.
+        deed.forget();
         let accounts = accounts.ok_or(RouteError::NotFound)?;
-        let held = body.whole(MAX_BYTES, self.held()).await?;
+        let held = body.whole(MAX_BYTES, Limit::EnvelopeBytes, self.held()).await?;
         let asked = parse_strict(&held.bytes, &JsonLimits { bytes: MAX_BYTES, depth: 8 }).map_err(bad_json)?;
         let text = |key| asked.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (name, password) = (text("username"), text("password"));
@@ -61,6 +66,9 @@ impl Endpoint {
             return Err(refused("nobody is let in without a name"));
         }
         let outcome = self.access().verify(Arc::clone(&accounts), caller, name.clone(), password).await?;
+        if matches!(outcome, Some(Outcome::Right | Outcome::Wrong)) {
+            deed.tell(|told| (told.did, told.who) = ("login", name.clone()));
+        }
         match outcome {
             Some(Outcome::Right) => {}
             Some(Outcome::Wrong) => return Err(refused("there is no such account, or this is not its password")),
@@ -139,5 +147,5 @@ fn refused(message: &str) -> ApiError {
 }
 
 fn too_many(reason: &'static str, message: &str) -> ApiError {
-    ApiError::new(StatusCode::TOO_MANY_REQUESTS, reason, message)
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, reason, message).past(Limit::Logins)
 }

@@ -15,7 +15,7 @@ mod watching;
 
 use std::time::Duration;
 
-use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
@@ -27,6 +27,7 @@ pub use watching::Watching;
 use super::Endpoint;
 use super::error::ApiError;
 use super::guard::Arrival;
+use super::limits::Limit;
 use super::objects::decimal;
 use super::reply::{self, Reply, ReplyBody};
 use super::route::RevText;
@@ -75,6 +76,7 @@ impl Endpoint {
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-watchers", "too many are following updates here")
                 .hint("ask without since, which is answered at once")
                 .retry_after(5)
+                .past(Limit::Watchers)
         })?;
         let limit = asked.limit(arrival.mount.is_some());
         let watcher = Watcher::new(watched, asked.stream, asked.since, limit, self.limits().heartbeat);
@@ -88,7 +90,6 @@ fn with_headers(mut reply: Reply, stream: bool) -> Reply {
     let kind = if stream { "text/event-stream" } else { "application/json" };
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if stream {
         // nginx keeps what it passes on until it has enough of it, unless it is told so.
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));

@@ -76,6 +76,12 @@ pub enum ArchiveError {
         /// The limit.
         cap: u64,
     },
+    /// More is in it than any state could have.
+    #[error("it has more than {limit} entries; a state has at most half as many files")]
+    Entries {
+        /// The limit.
+        limit: usize,
+    },
     /// It cannot be read, or its compression is broken.
     #[error(transparent)]
     Read(io::Error),

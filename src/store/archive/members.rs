@@ -13,10 +13,15 @@ use std::io::{self, Read};
 use super::Behind;
 use super::error::ArchiveError;
 use super::header::{BLOCK, Header, OBJECTS, OCTAL_MAX, STATE, padding, parse, text};
+use crate::state::document::MAX_FILES;
 use crate::state::{ObjectId, escape};
 
 /// An extended header holds a name and a few numbers.
 const EXTENDED_MAX: u64 = 64 * 1024;
+
+/// Headers of all kinds that an archive may have. What a state may have is half of it: some writers put another header in front of
+/// each file, and entries without content cost next to nothing to send, and a file each to take in.
+const ENTRIES_MAX: usize = 2 * MAX_FILES;
 
 /// What a file is to an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,12 +89,14 @@ pub(crate) struct Members<R> {
     padding: usize,
     /// Bytes read so far.
     at: u64,
+    /// Headers read so far.
+    entries: usize,
     behind: Behind,
 }
 
 impl<R: Read> Members<R> {
     pub(crate) fn new(inner: R, behind: Behind) -> Self {
-        Self { inner, left: 0, padding: 0, at: 0, behind }
+        Self { inner, left: 0, padding: 0, at: 0, entries: 0, behind }
     }
 
     /// The next file; `None` at the end of the archive, which is then known to be whole.
@@ -102,6 +109,10 @@ impl<R: Read> Members<R> {
                 self.end()?;
                 return Ok(None);
             };
+            self.entries += 1;
+            if self.entries > ENTRIES_MAX {
+                return Err(ArchiveError::Entries { limit: ENTRIES_MAX });
+            }
             match header.kind {
                 b'x' => self.pax(&header, at, &mut extended)?,
                 b'L' => {
@@ -284,5 +295,39 @@ impl<R: Read> Read for Members<R> {
         self.left -= got as u64;
         self.at += got as u64;
         Ok(got)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::archive::build;
+
+    /// One header after the other, for ever.
+    struct Endless<'a>(std::iter::Cycle<std::slice::Iter<'a, u8>>);
+
+    impl Read for Endless<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            buf.iter_mut().zip(&mut self.0).for_each(|(to, byte)| *to = *byte);
+            Ok(buf.len())
+        }
+    }
+
+    #[test]
+    fn an_archive_of_files_without_content_had_no_end() {
+        for name in ["a", "folder/", "objects/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"] {
+            let header = build(name, 0o644, 0);
+            let mut members = Members::new(Endless(header.iter().cycle()), Behind::Refused);
+            let mut taken = 0;
+            let error = loop {
+                match members.next() {
+                    Ok(Some(_)) => taken += 1,
+                    Ok(None) => panic!("it has an end"),
+                    Err(error) => break error,
+                }
+            };
+            assert!(matches!(error, ArchiveError::Entries { limit: ENTRIES_MAX }), "{name}: {error}");
+            assert!(taken <= ENTRIES_MAX, "{name}");
+        }
     }
 }
