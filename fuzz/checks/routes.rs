@@ -183,6 +183,7 @@ impl Place {
             outbox: None,
             mount: None,
             stopping: None,
+            certificate: None,
         };
         let (endpoint, runtime) = (&self.endpoint, &self.runtime);
         let (status, json, record, body) = runtime.block_on(async {
