@@ -207,10 +207,11 @@ fn eight_readers_of_a_large_state_each_had_it_in_memory_twice() {
             });
         }
     });
-    // 2 MiB of text are some 9 as a tree. One is in memory for readers, and one for a post.
+    // 2 MiB of text are some 9 as a tree. One is in memory for readers, and one for a post; sixteen would be 144 MiB. How much more there is
+    // differs by how many threads were busy at once: 51 to 82 MiB.
     println!("after eight readers of a large state: VmHWM {:?} KiB", process.memory("VmHWM"));
     let peak = process.memory("VmHWM");
-    assert!(peak.is_none_or(|peak| peak < 56 << 10), "{peak:?} KiB");
+    assert!(peak.is_none_or(|peak| peak < 96 << 10), "{peak:?} KiB");
 }
 
 #[test]

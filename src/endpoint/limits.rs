@@ -154,7 +154,7 @@ impl Default for Limits {
             json_depth: 512,
             held_bytes: 16 * 1024 * 1024,
             object_bytes: u64::MAX,
-            uploads: 96,
+            uploads: 256,
             packages: 2,
             followers: 8,
             follow_time: None,
