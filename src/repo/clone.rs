@@ -1,7 +1,7 @@
 //! `clone`: init, get and checkout in a folder that has its name only once all of it is there.
 //!
 //! The folder in the making is `pvr-clone-<16 hex>` beside the target, locked by its owner and marked by a file
-//! `.pvr/cloning`. One that has the mark, or no state yet, and no owner was left by a clone that died, and the next one
+//! `.pvr/cloning`. One that has the mark, or nothing in it, and no owner was left by a clone that died, and the next one
 //! removes it.
 
 use std::fs::{self, DirBuilder, File};
@@ -115,7 +115,8 @@ impl Making {
 impl Drop for Making {
     fn drop(&mut self) {
         if !self.done {
-            fs::remove_dir_all(&self.path).ok();
+            // One that has not been marked yet is empty.
+            remove(&self.path).or_else(|_| fs::remove_dir(&self.path)).ok();
         }
     }
 }
@@ -127,16 +128,36 @@ fn sweep(parent: &Path) {
         let name = entry.file_name();
         let digits = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).unwrap_or_default();
         let ours = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit());
-        // Before it is marked it has no state.
-        let unfinished = |path: &Path| path.join(MARK).is_file() || !path.join(".pvr/json").exists();
-        if ours && entry.path().is_dir() && unfinished(&entry.path()) {
+        if ours && entry.path().is_dir() {
             remove_unowned(&entry.path()).ok();
         }
     }
 }
 
+/// Removes a folder that has the mark, or is empty: it was not marked yet, or not any more.
 fn remove_unowned(path: &Path) -> io::Result<()> {
     let folder = File::open(path)?;
     flock(&folder, FlockOperation::NonBlockingLockExclusive)?;
-    fs::remove_dir_all(path)
+    if path.join(MARK).is_file() {
+        return remove(path);
+    }
+    fs::remove_dir(path.join(".pvr")).ok();
+    fs::remove_dir(path)
+}
+
+/// Removes a folder; the mark goes last, so that who dies on the way leaves one that the next removes.
+fn remove(path: &Path) -> io::Result<()> {
+    for folder in [path.to_owned(), path.join(".pvr")] {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?.path();
+            match entry.is_dir() && !entry.is_symlink() {
+                _ if entry == path.join(".pvr") || entry == path.join(MARK) => {}
+                true => fs::remove_dir_all(&entry)?,
+                false => fs::remove_file(&entry)?,
+            }
+        }
+    }
+    fs::remove_file(path.join(MARK))?;
+    fs::remove_dir(path.join(".pvr"))?;
+    fs::remove_dir(path)
 }

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 const SIZE: u64 = 48 << 20;
 /// How often everything is done, of which the cuts are.
-const CYCLES: usize = 12;
+const CYCLES: usize = 6;
 const IMAGES: usize = 1000;
 const FEWEST: usize = 40;
 
