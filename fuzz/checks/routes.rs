@@ -83,13 +83,13 @@ impl Drop for Place {
     }
 }
 
-/// Every name in the storage, but for what remembers and locks.
+/// Every name in the storage, but for what remembers and locks. The audit log is written beside the answer, of refusals too.
 fn files(root: &Path) -> BTreeSet<PathBuf> {
     let (mut found, mut folders) = (BTreeSet::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder").flatten() {
             let path = entry.path();
-            let known = ["intact", "lock", "install.lock"]
+            let known = ["intact", "lock", "install.lock", "audit.log"]
                 .iter()
                 .any(|name| path.ends_with(Path::new(".pvr-agent").join(name)));
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -217,7 +217,7 @@ impl Place {
             assert!(
                 status < 400 || files == self.files,
                 "{status} has left {:?}",
-                files.symmetric_difference(&self.files)
+                files.symmetric_difference(&self.files).collect::<Vec<_>>()
             );
             self.files = files;
         }
