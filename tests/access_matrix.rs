@@ -171,6 +171,14 @@ fn accounts_folder(device: &Device) -> PathBuf {
     if device.back == Back::Storage { device.store().join(".pvr-agent") } else { device.root.path().join("state") }
 }
 
+/// What is there, unless it has just been removed.
+fn unless_gone<T>(looked: std::io::Result<T>) -> Option<T> {
+    match looked {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        looked => Some(looked.expect("look")),
+    }
+}
+
 impl Guarded {
     fn start(shape: Shape, back: Back) -> Self {
         let device = Device::start(shape, back);
@@ -224,12 +232,14 @@ impl Guarded {
     }
 
     /// Everything that is kept, but for how many logins have failed: each file's inode, mode and size, and when it was last changed.
+    /// What a request before has left is cleared away meanwhile.
     fn tree(&self) -> BTreeMap<PathBuf, [i64; 5]> {
         let (mut found, mut folders) = (BTreeMap::new(), vec![self.device.store(), self.state.clone()]);
         while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(&folder).expect("list") {
+            let Some(entries) = unless_gone(std::fs::read_dir(&folder)) else { continue };
+            for entry in entries {
                 let path = entry.expect("an entry").path();
-                let meta = std::fs::symlink_metadata(&path).expect("metadata");
+                let Some(meta) = unless_gone(std::fs::symlink_metadata(&path)) else { continue };
                 if meta.is_dir() {
                     folders.push(path.clone());
                 }

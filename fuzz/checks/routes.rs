@@ -87,7 +87,8 @@ impl Drop for Place {
 fn files(root: &Path) -> BTreeSet<PathBuf> {
     let (mut found, mut folders) = (BTreeSet::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder").flatten() {
+        // One that is not there has been cleared away meanwhile.
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();
             let known = ["intact", "lock", "install.lock", "audit.log"]
                 .iter()
