@@ -296,6 +296,52 @@ fn a_login_is_what_the_client_makes_of_it() {
 }
 
 #[test]
+fn who_logs_in_and_which_accounts_change_is_written_down() {
+    for shape in Shape::all("who_logs_in_and_which_accounts_change_is_written_down") {
+        let place = Place::new();
+        place.user("ann", "admin");
+        place.done(&["token", "ci", "--scope", "deploy"]);
+        place.done(&["rm", "ci", "--dry-run"]);
+        place.done(&["rm", "ci"]);
+        let server = place.serve(shape);
+        let anonymous = "prn:pantahub.com:auth:/anon";
+        refused(&login(&server, anonymous, anonymous), 401, "bad-login");
+        refused(&login(&server, "ann", "wrong password"), 401, "bad-login");
+        refused(&login(&server, "no\u{1b}body", "wrong password"), 401, "bad-login");
+        let token = logged_in(&server, "ann");
+        assert_eq!(with(&server, &token, "GET", "json", b"").status, 200);
+        let rows = [
+            ("access-add", "ann", "ok"),
+            ("access-add", "ci", "ok"),
+            ("access-rm", "ci", "ok"),
+            ("login", "ann", "refused"),
+            ("login", "no\u{1b}body", "refused"),
+            ("login", "ann", "ok"),
+        ];
+        let read = || std::fs::read_to_string(place.state().join("audit.log")).unwrap_or_default();
+        wait_until(|| read().lines().count() >= rows.len());
+        let log = read();
+        assert!(!log.contains(PASSWORD) && !log.contains("wrong password") && !log.contains(&token), "{log}");
+        assert!(!log.chars().any(|c| c.is_control() && c != '\n'), "{log:?}");
+        let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let told: Vec<_> = lines
+            .iter()
+            .map(|line| {
+                let name = if line["did"] == "login" { &line["who"] } else { &line["to"] };
+                [&line["did"], name, &line["result"]].map(|value| value.as_str().unwrap_or("").to_owned())
+            })
+            .collect();
+        let wanted: Vec<_> =
+            rows.iter().map(|(did, name, result)| [did, name, result].map(|s| s.to_string())).collect();
+        assert_eq!(told, wanted, "{}", shape.name());
+        for line in &lines {
+            let by_command = line["did"] != "login";
+            assert_eq!(line["from"], if by_command { "command line" } else { "127.0.0.1" }, "{line}");
+        }
+    }
+}
+
+#[test]
 fn what_was_handed_out_ends_with_its_account() {
     let place = Place::new();
     place.user("root", "admin");
