@@ -77,6 +77,11 @@ impl Upload {
         Ok(Self(Way::Socket { id, pieces: Some(pieces), last: Vec::new(), left: size, sending }))
     }
 
+    /// Whether its bytes go on to the control socket instead of onto a disk.
+    pub fn is_passed_on(&self) -> bool {
+        matches!(self.0, Way::Socket { .. })
+    }
+
     /// Takes more bytes in.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), DeviceError> {
         match &mut self.0 {

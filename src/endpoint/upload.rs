@@ -27,6 +27,10 @@ use crate::state::ObjectId;
 const AHEAD: (usize, usize) = (128 * 1024, 320 * 1024);
 const TOGETHER: usize = 2 * 1024 * 1024;
 
+/// The same where they are passed on to the control socket, which keeps pieces of its own and takes them in small ones: larger
+/// hand-overs make nothing faster there.
+const PASSED_ON: usize = 64 * 1024;
+
 /// How long an upload waits for another one of the same object, and how long until it looks again. Nothing of it has been read
 /// yet, so it keeps no thread and no memory.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -42,9 +46,9 @@ impl<'a> Receiving<'a> {
         (uploads.fetch_add(1, Ordering::Relaxed) < most).then_some(one)
     }
 
-    /// Bytes that may wait for the disk now.
-    fn ahead(&self) -> usize {
-        ahead(self.0.load(Ordering::Relaxed))
+    /// Bytes that may wait for this writer now.
+    fn ahead(&self, passed_on: bool) -> usize {
+        if passed_on { PASSED_ON } else { ahead(self.0.load(Ordering::Relaxed)) }
     }
 }
 
@@ -144,6 +148,7 @@ async fn receive(
     writer: Writer,
     body: &mut BodyReader,
 ) -> Result<Writer, (ApiError, Option<Writer>)> {
+    let passed_on = writer.is_passed_on();
     let mut idle = Some((writer, Vec::new()));
     let mut job: Option<Writing> = None;
     let mut ahead = Vec::new();
@@ -151,7 +156,7 @@ async fn receive(
     loop {
         if let Some((mut writer, spare)) = idle.take_if(|_| !ahead.is_empty()) {
             let mut full = std::mem::replace(&mut ahead, spare);
-            let most = receiving.ahead();
+            let most = receiving.ahead(passed_on);
             job = Some(disk.work(move || {
                 writer.write_all(&full)?;
                 full.clear();
@@ -161,7 +166,7 @@ async fn receive(
                 Ok((writer, full))
             }));
         }
-        let room = !complete && ahead.len() < receiving.ahead();
+        let room = !complete && ahead.len() < receiving.ahead(passed_on);
         if complete && job.is_none() {
             return idle.map(|(writer, _)| writer).ok_or_else(|| (ApiError::internal("an upload lost its file"), None));
         }
