@@ -259,6 +259,24 @@ fn a_package_that_breaks_off_anywhere_changes_nothing() {
 }
 
 #[test]
+fn a_package_was_said_to_have_broken_off_while_it_was_still_being_taken_apart() {
+    let packed = package(&[("a/b", &Dice::new("a_package_still_being_taken_apart").bytes(300_000))], &[]);
+    let device = Device::start(Back::Storage, Shape::Serve);
+    assert_eq!(device.bare("POST", "pvtx/begin").status, 200);
+    let before = stored(&device);
+    for _ in 0..rounds(300, 20) {
+        let mut conn = Conn::open(&device.server.host()).expect("connect");
+        conn.head("PUT", "/cgi-bin/pvtx/add", &[], Some(packed.len() as u64)).expect("send");
+        conn.raw(&packed[..packed.len() - 1000]).expect("send");
+        conn.socket().expect("a socket").shutdown(std::net::Shutdown::Write).expect("send no more");
+        let answer = conn.receive("PUT").expect("an answer");
+        assert_eq!(answer.status, 400, "{answer}");
+        assert!(debris(&device.storage).is_empty(), "{:?}", debris(&device.storage));
+        assert!(stored(&device) == before);
+    }
+}
+
+#[test]
 fn two_packages_at_once_are_both_there() {
     each("two_packages_at_once", |device| {
         let mut dice = Dice::new("two_packages_at_once");

@@ -107,8 +107,11 @@ impl Endpoint {
             let _ = tell.send(added);
         });
         reading.map_err(ApiError::internal)?;
-        hand_over(body, pieces).await?;
-        let state = told.await.map_err(ApiError::internal)?.map_err(ApiError::close)?;
+        let handed = hand_over(body, pieces).await;
+        // Whoever is told that it came to nothing finds nothing of it; and the process of a CGI ends with its answer.
+        let added = told.await.map_err(ApiError::internal)?;
+        handed?;
+        let state = added.map_err(ApiError::close)?;
         pass_over(body).await;
         Ok(reply::json_text(StatusCode::OK, state))
     }
