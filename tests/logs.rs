@@ -16,6 +16,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 fn write(path: &Path, text: &str) {
@@ -118,6 +119,32 @@ fn where_the_daemon_is_deaf_the_logs_say_what_ran() {
     fs::remove_file(device.logs.join("current")).expect("remove the link");
     symlink("../secret", device.logs.join("current")).expect("a link");
     assert_eq!(device.get("logs").status, 503);
+}
+
+#[test]
+fn a_web_server_that_ended_left_those_who_followed_a_quiet_log() {
+    let device = Device::start(Back::Storage, Shape::Serve);
+    write(&device.logs.join("0/nb/a.log"), "a line\n");
+    let mut command = agent::command();
+    command.args(["cgi", "logs"]).env("PVR_AGENT_STORAGE", &device.storage).env("PVR_AGENT_LOG_DIR", &device.logs);
+    command.env("REQUEST_METHOD", "GET").env("HTTP_HOST", "localhost").env("SCRIPT_NAME", "/cgi-bin/logs");
+    command.env("QUERY_STRING", "tail=true&follow=true&source=nb");
+    let mut program = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("run pvr-agent cgi");
+    let (mut out, mut text) = (program.stdout.take().expect("its output"), Vec::new());
+    while !text.ends_with(b"a line\n") {
+        let mut piece = [0; 512];
+        let got = out.read(&mut piece).expect("read");
+        assert!(got > 0, "it ended: {}", String::from_utf8_lossy(&text));
+        text.extend_from_slice(&piece[..got]);
+    }
+    std::thread::sleep(Duration::from_millis(2500));
+    assert!(program.try_wait().expect("look").is_none(), "somebody still reads");
+    drop(out);
+    let deadline = Instant::now() + program::patience(Duration::from_secs(10));
+    while program.try_wait().expect("look").is_none() {
+        assert!(Instant::now() < deadline, "nobody reads, and it goes on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// One who follows.

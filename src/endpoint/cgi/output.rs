@@ -1,16 +1,18 @@
 //! The answer on standard output: `Status: 200 OK`, header lines, an empty line, the body.
 //!
 //! `Status` comes first, which is where simple servers look for it. Short answers fit into the pipe and are written at once; with long ones, a thread of the
-//! pool waits for the server to take them, which is a client's pace.
+//! pool waits for the server to take them, which is a client's pace. While there is nothing to say, it is looked now and then whether
+//! anybody is there to hear it: a log that is followed may say nothing for as long as it likes.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Frame};
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use hyper::{Method, StatusCode};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -19,6 +21,9 @@ use super::super::reply::{Reply, ReplyBody};
 
 /// An empty pipe, or the buffer of a socket, takes as much without waiting for anybody.
 const AT_ONCE: usize = 4096;
+
+/// How often it is looked whether anybody still reads.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Writes the answer. An error is for nobody but the caller: the head may be out already.
 pub(super) async fn send(reply: Reply, method: &Method, out: File, limits: &Limits) -> io::Result<()> {
@@ -41,20 +46,27 @@ pub(super) async fn send(reply: Reply, method: &Method, out: File, limits: &Limi
     }
     text.extend_from_slice(b"\r\n");
     let mut out = Paced { out: Some(out), allowance: Allowance::new(limits), empty: true };
-    if !without_body && let Some(first) = next(&mut body).await.transpose()? {
+    if !without_body && let Some(first) = next(&mut body, &out).await.transpose()? {
         text.extend_from_slice(&first);
     }
     out.write(text).await?;
     if !without_body {
-        while let Some(piece) = next(&mut body).await.transpose()? {
+        while let Some(piece) = next(&mut body, &out).await.transpose()? {
             out.write(piece.into()).await?;
         }
     }
     Ok(())
 }
 
-async fn next(body: &mut ReplyBody) -> Option<io::Result<bytes::Bytes>> {
-    let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
+async fn next(body: &mut ReplyBody, out: &Paced) -> Option<io::Result<bytes::Bytes>> {
+    let frame = loop {
+        let coming = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
+        match timeout(LOOK, coming).await {
+            Ok(frame) => break frame?,
+            Err(_) if out.is_unread() => return Some(Err(io::ErrorKind::BrokenPipe.into())),
+            Err(_) => {}
+        }
+    };
     Some(frame.map(Frame::into_data).map(Result::unwrap_or_default))
 }
 
@@ -67,6 +79,13 @@ struct Paced {
 }
 
 impl Paced {
+    /// Whether whoever was to read it has closed it.
+    fn is_unread(&self) -> bool {
+        let Some(out) = &self.out else { return true };
+        let mut look = [PollFd::new(out, PollFlags::empty())];
+        poll(&mut look, Some(&Timespec::default())).is_ok_and(|found| found > 0)
+    }
+
     async fn write(&mut self, bytes: Vec<u8>) -> io::Result<()> {
         let Some(mut out) = self.out.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
         if std::mem::take(&mut self.empty) && bytes.len() <= AT_ONCE {
