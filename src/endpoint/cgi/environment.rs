@@ -83,6 +83,10 @@ impl Environment {
     /// The request.
     pub fn invocation(&self) -> Result<Invocation, ApiError> {
         let (mount, path) = self.place();
+        // Of what has none, the name of a host would be made.
+        if !path.starts_with('/') {
+            return Err(bad("bad-path", "the path does not begin with a slash"));
+        }
         let target = match self.text("QUERY_STRING") {
             Some(query) => format!("{path}?{query}"),
             None => path,
@@ -294,6 +298,18 @@ mod tests {
             .unwrap();
             assert_eq!(got.request.uri().path_and_query().unwrap().as_str(), path, "{uri}");
             assert_eq!(got.arrival.mount.as_deref(), Some("/cgi-bin/pvr"));
+        }
+    }
+
+    #[test]
+    fn a_path_without_its_slash_was_taken_for_a_host() {
+        for uri in ["", "OFTW", "pvr/objects/", "http://host/cgi-bin/pvr/objects/", "*", "?x"] {
+            let got = invocation(&[
+                ("SERVER_SOFTWARE", "busybox httpd/1.35.0"),
+                ("SCRIPT_NAME", "/cgi-bin/index.cgi"),
+                ("REQUEST_URI", uri),
+            ]);
+            assert_eq!(got.map(|_| ()).unwrap_err(), 400, "{uri}");
         }
     }
 
