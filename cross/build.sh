@@ -101,8 +101,9 @@ for target in $wanted; do
     own=$flags
     # Every ARMv7 processor that runs Linux has these shorter instructions.
     case $target in armv7-*) own+=", '-Ctarget-feature=+thumb-mode'" ;; esac
-    # What repeats in the machine code is made a function, where size and memory are promised.
-    case $target in armv7-* | x86_64-*) own+=", '-Cllvm-args=-enable-machine-outliner=always -machine-outliner-reruns=3'" ;; esac
+    # What repeats in the machine code is made a function, where size and memory are promised. Once only: run again over its own
+    # functions, LLVM's outliner has them call others on ARM without keeping where they were called from, and they never return.
+    case $target in armv7-* | x86_64-*) own+=", '-Cllvm-args=-enable-machine-outliner=always'" ;; esac
     # Given to the linker as they are: zig compiles what is C.
     case $target in arm-* | armv* | mips*) own+=", '-Clink-arg=cross/clock.c'" ;; esac
     case $target in mips*) own+=", '-Clink-arg=-Wl,-T,cross/mips.ld'" ;; esac

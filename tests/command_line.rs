@@ -5,8 +5,10 @@ mod black_box;
 use black_box::agent::{self, Server};
 use black_box::{http, program};
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -27,6 +29,45 @@ fn help_kept_exit_codes_and_environment_to_itself() {
             assert!(help.contains(wanted), "{command}: {help}");
         }
     }
+}
+
+/// The commands that a help lists.
+fn commands(help: &str) -> Vec<String> {
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()));
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+#[test]
+fn on_armv7_some_commands_never_came_to_an_end() {
+    let mut left: Vec<Vec<String>> = vec![Vec::new()];
+    let mut seen = 0;
+    while let Some(words) = left.pop() {
+        let mut command = agent::command();
+        command.args(&words).arg("--help").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        let reading = std::thread::spawn(move || {
+            let mut text = String::new();
+            out.read_to_string(&mut text).map(|_| text)
+        });
+        let deadline = Instant::now() + program::patience(Duration::from_secs(20));
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                panic!("{words:?} --help does not end");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let help = reading.join().unwrap().unwrap();
+        assert!(status.success() && help.contains("sage:"), "{words:?}: {status}, {help}");
+        seen += 1;
+        left.extend(commands(&help).into_iter().map(|name| [&words[..], &[name]].concat()));
+    }
+    assert!(seen > 40, "{seen} commands");
 }
 
 #[test]
