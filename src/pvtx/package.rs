@@ -12,7 +12,7 @@ use super::error::PvtxError;
 use super::objects::Objects;
 use crate::state::JsonLimits;
 use crate::store::ArchiveError;
-use crate::store::archive::{BLOCK, Behind, Members, Name, OBJECTS, Ratio, looks_like_tar, unpacked};
+use crate::store::archive::{BLOCK, Behind, Cap, Counting, Members, Name, OBJECTS, Ratio, looks_like_tar, unpacked};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
@@ -30,7 +30,10 @@ pub(super) fn receive(
     let is_text = head.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     let whole = Cursor::new(head).chain(from);
     if is_package {
-        return members(BufReader::with_capacity(piece, whole), size, limits, to);
+        let (whole, read) = Counting::new(whole);
+        let ratio = Ratio::from_env();
+        let cap = size.map_or(Cap::Growing(ratio, read), |size| Cap::Bytes(ratio.cap(size)));
+        return members(BufReader::with_capacity(piece, whole), cap, limits, to);
     }
     let mut text = Vec::new();
     whole.take(limits.bytes as u64 + 1).read_to_end(&mut text).map_err(ArchiveError::from)?;
@@ -46,11 +49,10 @@ pub(super) fn receive(
 
 fn members<R: Read>(
     from: BufReader<R>,
-    size: Option<u64>,
+    cap: Cap,
     limits: &JsonLimits,
     to: &mut Objects<'_>,
 ) -> Result<Document, PvtxError> {
-    let cap = size.map(|size| Ratio::from_env().cap(size));
     let mut members = Members::new(unpacked(from, Behind::Ignored, cap).map_err(ArchiveError::from)?, Behind::Ignored);
     let mut state = None;
     while let Some(member) = members.next()? {

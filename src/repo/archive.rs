@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Context, RepoError};
 use crate::state::{JsonLimits, ObjectId, Spec, State};
-use crate::store::archive::{ArchiveError, Behind, Left, Members, Name, Ratio, unpacked};
+use crate::store::archive::{ArchiveError, Behind, Cap, Left, Members, Name, Ratio, unpacked};
 use crate::store::{Parked, StoreError, gauge};
 
 /// An archive, open for reading.
@@ -71,7 +71,7 @@ pub(super) fn small_files(
     cap: u64,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Vec<(String, Vec<u8>)>, ArchiveError> {
-    let mut members = Members::new(unpacked(packed, Behind::Refused, Some(cap))?, Behind::Refused);
+    let mut members = Members::new(unpacked(packed, Behind::Refused, Cap::Bytes(cap))?, Behind::Refused);
     let mut found = Vec::new();
     while let Some(member) = members.next()? {
         let Name::Other(name) = member.name else { continue };
@@ -104,7 +104,7 @@ impl Archive {
         let mut file = &self.file;
         file.rewind()?;
         let reader = BufReader::with_capacity(128 * 1024, Counted(file));
-        let cap = Some(self.ratio.cap(self.packed));
+        let cap = Cap::Bytes(self.ratio.cap(self.packed));
         Ok(Members::new(unpacked(reader, Behind::Refused, cap)?, Behind::Refused))
     }
 

@@ -14,8 +14,8 @@ use std::thread::{self, JoinHandle};
 use flate2::bufread::{GzDecoder, MultiGzDecoder};
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
-use super::Behind;
 use super::error::ArchiveError;
+use super::{Behind, Cap};
 
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
@@ -71,24 +71,22 @@ impl<R: BufRead> Read for Unpacked<R> {
 #[derive(Debug)]
 pub(crate) struct Capped<R> {
     inner: R,
-    left: u64,
-    cap: u64,
+    out: u64,
+    cap: Cap,
 }
 
 impl<R: Read> Capped<R> {
-    pub(crate) fn new(inner: R, cap: u64) -> Self {
-        Self { inner, left: cap, cap }
+    pub(crate) fn new(inner: R, cap: Cap) -> Self {
+        Self { inner, out: 0, cap }
     }
 }
 
 impl<R: Read> Read for Capped<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let got = self.inner.read(buf)?;
-        match self.left.checked_sub(got as u64) {
-            Some(left) => self.left = left,
-            None => return Err(ArchiveError::Bomb { cap: self.cap }.into()),
-        }
-        Ok(got)
+        self.out = self.out.saturating_add(got as u64);
+        let cap = self.cap.now();
+        if self.out > cap { Err(ArchiveError::Bomb { cap }.into()) } else { Ok(got) }
     }
 }
 
@@ -264,7 +262,7 @@ mod tests {
     #[test]
     fn a_cap_is_a_cap() {
         let bytes = [0; 100];
-        let read = |cap| Capped::new(bytes.as_slice(), cap).read_to_end(&mut Vec::new());
+        let read = |cap| Capped::new(bytes.as_slice(), Cap::Bytes(cap)).read_to_end(&mut Vec::new());
         assert_eq!(read(100).unwrap(), 100);
         assert!(matches!(ArchiveError::from(read(99).unwrap_err()), ArchiveError::Bomb { cap: 99 }));
     }

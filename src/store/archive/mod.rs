@@ -13,7 +13,9 @@ mod gzip;
 mod header;
 mod members;
 
+use std::cell::Cell;
 use std::io::{self, BufRead, Read};
+use std::rc::Rc;
 
 pub use error::ArchiveError;
 pub(crate) use gzip::GzipWriter;
@@ -56,18 +58,54 @@ impl Ratio {
     }
 }
 
-/// The tar stream in what may be gzip; at most `cap` bytes of it, where there is a cap.
-pub(crate) fn unpacked<'a>(
-    mut reader: impl BufRead + 'a,
-    behind: Behind,
-    cap: Option<u64>,
-) -> io::Result<Box<dyn Read + 'a>> {
+/// How many bytes of an archive have been read, by [`Counting`].
+pub(crate) type ReadSoFar = Rc<Cell<u64>>;
+
+/// How much may come out of an archive.
+#[derive(Debug)]
+pub(crate) enum Cap {
+    /// So many bytes.
+    Bytes(u64),
+    /// What the ratio has for as many bytes as have been read: nobody knows how many there are.
+    Growing(Ratio, ReadSoFar),
+}
+
+impl Cap {
+    /// Bytes that may have come out by now.
+    fn now(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => *bytes,
+            Self::Growing(ratio, read) => ratio.cap(read.get()),
+        }
+    }
+}
+
+/// A reader that counts what is read of it.
+#[derive(Debug)]
+pub(crate) struct Counting<R> {
+    inner: R,
+    read: ReadSoFar,
+}
+
+impl<R> Counting<R> {
+    pub(crate) fn new(inner: R) -> (Self, ReadSoFar) {
+        let read = ReadSoFar::default();
+        (Self { inner, read: Rc::clone(&read) }, read)
+    }
+}
+
+impl<R: Read> Read for Counting<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let got = self.inner.read(buf)?;
+        self.read.set(self.read.get().saturating_add(got as u64));
+        Ok(got)
+    }
+}
+
+/// The tar stream in what may be gzip; no more of it than `cap` has.
+pub(crate) fn unpacked<'a>(mut reader: impl BufRead + 'a, behind: Behind, cap: Cap) -> io::Result<Box<dyn Read + 'a>> {
     if !gzip::is_gzip(&mut reader)? {
         return Ok(Box::new(reader));
     }
-    let unpacked = gzip::reader(reader, behind);
-    Ok(match cap {
-        Some(cap) => Box::new(Capped::new(unpacked, cap)),
-        None => Box::new(unpacked),
-    })
+    Ok(Box::new(Capped::new(gzip::reader(reader, behind), cap)))
 }
