@@ -16,7 +16,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
 use rustix::fs::{FlockOperation, flock};
@@ -24,6 +24,7 @@ use serde::Serialize;
 
 use super::{Device, DeviceError};
 use crate::state::{clock, escape_json};
+use crate::store::open_or_make;
 
 /// Bytes of a file that is full.
 pub const FULL: u64 = 256 * 1024;
@@ -138,10 +139,8 @@ impl AuditLog {
     }
 
     fn open(&self) -> io::Result<File> {
-        let mut options = File::options();
-        let flags = rustix::fs::OFlags::NOFOLLOW.bits();
-        options.read(true).append(true).create(true).mode(0o600).custom_flags(flags as i32);
-        options.open(self.folder.join("audit.log"))
+        // A command of root's may be the first to write, and then a server that is somebody else.
+        open_or_make(File::options().read(true).append(true), &self.folder.join("audit.log"))
     }
 
     /// Sets the full file aside, unless somebody else does.

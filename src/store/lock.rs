@@ -58,7 +58,7 @@ impl ObjectStore {
 
     fn lock(&self, path: PathBuf, how: FlockOperation) -> Result<Option<Lock>, StoreError> {
         let create = if self.writes() { OFlags::RDWR | OFlags::CREATE } else { OFlags::RDONLY };
-        let fd = match open(&path, create | OFlags::CLOEXEC, Mode::from_raw_mode(0o600)) {
+        let fd = match open(&path, create | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::from_raw_mode(0o600)) {
             // The working folder of another user's pool cannot be looked into.
             Err(Errno::NOENT | Errno::ACCESS) if !self.writes() => return Ok(Some(Lock { _fd: None })),
             other => other.on("open", &path)?,

@@ -9,6 +9,7 @@
 //! a file of the right size that has lost its content.
 
 use super::error::is_full;
+use super::owner::{give_to_owner, open_or_make};
 use crate::state::ObjectId;
 use crate::state::clock;
 use std::collections::HashMap;
@@ -128,7 +129,7 @@ impl Memo {
         if lines.is_empty() {
             return;
         }
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path);
+        let file = open_or_make(OpenOptions::new().append(true), &self.path);
         let _ = file.and_then(|mut file| file.write_all(lines.as_bytes()));
     }
 
@@ -151,7 +152,10 @@ impl Memo {
             .create_new(true)
             .mode(0o600)
             .open(fresh)
-            .and_then(|mut file| file.write_all(lines.as_bytes()))
+            .and_then(|mut file| {
+                fresh.parent().map_or(Ok(()), |folder| give_to_owner(&file, folder))?;
+                file.write_all(lines.as_bytes())
+            })
             .and_then(|()| std::fs::rename(fresh, &self.path));
         match written {
             // A full disk: the longer file goes on serving.

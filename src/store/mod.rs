@@ -56,6 +56,7 @@ mod lock;
 mod memo;
 #[cfg(test)]
 pub(crate) mod moment;
+mod owner;
 mod park;
 pub(crate) mod pool;
 mod publish;
@@ -80,6 +81,7 @@ pub use writer::{Sealed, Writer};
 pub(crate) use durable::{WAS, folder as sync_folder, put};
 pub(crate) use error::{Absent, Context, Shown};
 pub(crate) use hash::{Hasher, hash};
+pub(crate) use owner::{give_to_owner, open_or_make};
 pub(crate) use space::Room;
 pub(crate) use temp::TempDir;
 

@@ -237,6 +237,8 @@ pub fn challenge(answer: &Response) -> BTreeMap<String, String> {
         parts.map(|(name, value)| (name.to_lowercase(), value.replace(['"', ','], ""))).collect();
     assert_eq!(found["realm"], "pantahub services");
     assert!(found["ph-aeps"].ends_with("/cgi-bin/pvr/auth"), "{header}");
+    // With one, that client would not use the token that it has kept.
+    assert!(answer.status != 401 || !found.contains_key("error"), "{header}");
     found
 }
 

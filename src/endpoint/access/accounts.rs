@@ -21,14 +21,14 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, fchown, flock};
-use rustix::process::geteuid;
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::password::Password;
 use super::{Scope, attempts};
 use crate::sig::base64;
 use crate::state::{clock, escape};
+use crate::store::give_to_owner;
 
 const SPEC: &str = "pvr-agent-access@1";
 const NAME: &str = "access.json";
@@ -43,13 +43,20 @@ const MAX_NAME: usize = 64;
 #[non_exhaustive]
 pub enum AccessError {
     /// The file cannot be used, and nobody is let in.
-    #[error("the accounts in '{path}' cannot be used: {why}\nnobody is let in until it is mended or removed")]
+    #[error(
+        "the accounts in '{path}' cannot be used: {why}\nnobody is let in until it is mended, or removed and accounts are added anew"
+    )]
     Damaged {
         /// The file.
         path: String,
         /// Why.
         why: String,
     },
+    /// It is gone, and there have been accounts.
+    #[error(
+        "the accounts in '{0}' are gone\nnobody is let in until there are some again: put the file back, or add accounts anew"
+    )]
+    Lost(String),
     /// It cannot be written.
     #[error("failed to {verb} '{path}': {source}")]
     Write {
@@ -216,6 +223,9 @@ impl AccountsFile {
 
     /// What is in it. `None`: there are no accounts.
     pub fn read(&self) -> Result<Option<Accounts>, AccessError> {
+        if self.is_lost() {
+            return Err(AccessError::Lost(shown(&self.path())));
+        }
         Ok(self.read_stamped()?.map(|(accounts, _)| accounts).filter(|accounts| !accounts.accounts.is_empty()))
     }
 
@@ -330,13 +340,24 @@ impl AccountsFile {
         }
         // So that no request ever makes a file.
         attempts::prepare(&self.folder).map_err(failed("make files in", &self.folder))?;
-        self.write(&accounts).map_err(failed("write", &path))
+        self.write(&accounts).map_err(failed("write", &path))?;
+        attempts::begin(&self.folder).map_err(failed("make files in", &self.folder))
+    }
+
+    /// Whether the file has gone without anybody having said that everybody be let in: `remove` leaves an empty list.
+    pub(super) fn is_lost(&self) -> bool {
+        !self.path().exists() && attempts::begun(&self.folder)
     }
 
     /// The folder, made if it is not there, with a lock on it.
     fn lock(&self) -> io::Result<File> {
+        let made = !self.folder.exists();
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let folder = File::open(&self.folder)?;
+        if let Some(parent) = self.folder.parent().filter(|parent| made && !parent.as_os_str().is_empty()) {
+            give_to_owner(&folder, parent)?;
+            sync(parent)?;
+        }
         while let Err(error) = flock(&folder, FlockOperation::LockExclusive) {
             if error != rustix::io::Errno::INTR {
                 return Err(error.into());
@@ -363,22 +384,17 @@ impl AccountsFile {
             let _ = fs::remove_file(&new);
         }
         written?;
-        match File::open(&self.folder)?.sync_all() {
-            // Some file systems have nothing to do for a folder and say so like this.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => Ok(()),
-            synced => synced,
-        }
+        sync(&self.folder)
     }
 }
 
-/// What root makes belongs to whom the folder belongs: to an endpoint that runs as somebody else.
-pub(super) fn give_to_owner(file: &File, folder: &Path) -> io::Result<()> {
-    let owner = fs::metadata(folder)?;
-    if geteuid().is_root() && (owner.uid() != 0 || owner.gid() != 0) {
-        let (user, group) = (rustix::fs::Uid::from_raw(owner.uid()), rustix::fs::Gid::from_raw(owner.gid()));
-        fchown(file, Some(user), Some(group))?;
+/// Makes the names in a folder durable.
+fn sync(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // Some file systems have nothing to do for a folder and say so like this.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => Ok(()),
+        synced => synced,
     }
-    Ok(())
 }
 
 /// Which file something was read from.

@@ -8,20 +8,23 @@
 //! ```
 //!
 //! Counted is what fails: for an address and a name together, for an address, and for a name. One is forgiven each minute. An
-//! IPv6 address counts by its /64, which is what one customer has. When the records are full, the one with the fewest makes room: what is
-//! held is bounded, and whoever has tried most stays known. Nothing of it is made durable: after a power cut it begins anew.
+//! IPv6 address counts by its /64, which is what one customer has. When the records are full, the one with the fewest makes room, and who
+//! comes anew goes on from its count: what is held is bounded, whoever has tried most stays known, and so many addresses at once that
+//! they push each other out are counted together. Nothing of it is made durable: after a power cut it begins anew.
+//!
+//! That there is something in `counters` says that there have been accounts: a device whose accounts are lost is not one without any.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::accounts::give_to_owner;
+use crate::store::{give_to_owner, open_or_make};
 
 /// One verifies, eight wait.
 const PLACES: usize = 9;
@@ -58,6 +61,26 @@ pub(super) fn prepare(folder: &Path) -> io::Result<()> {
     open(&below, "counters").map(drop)
 }
 
+/// Has it there that there are accounts; and a login on a full disk finds the room that it needs.
+pub(super) fn begin(folder: &Path) -> io::Result<()> {
+    let file = open(&below(folder)?, "counters")?;
+    if file.metadata()?.len() == 0 { file.write_all_at(&[0; RECORDS * RECORD], 0) } else { Ok(()) }
+}
+
+/// Whether there have been accounts.
+pub(super) fn begun(folder: &Path) -> bool {
+    fs::metadata(folder.join("logins/counters")).is_ok_and(|counters| counters.len() > 0)
+}
+
+/// Seconds to wait, for one who has failed so often that no place is worth having. Waits for nobody: what others write meanwhile counts
+/// when it is this one's turn.
+pub(super) fn hopeless(folder: &Path, address: Option<IpAddr>, name: &str, now: u64) -> io::Result<Option<u64>> {
+    let counters = Counters::read(&open(&below(folder)?, "counters")?)?;
+    // Of a clock that was set back, only who has the lock can make something.
+    let known = counters.0.iter().all(|record| record.as_of <= now);
+    Ok(if known { counters.wait(&keys(address, name), now) } else { None })
+}
+
 /// A place, if there is one.
 pub(super) fn place(folder: &Path) -> io::Result<Option<Place>> {
     let folder = below(folder)?;
@@ -90,7 +113,11 @@ impl Place {
         let now = now();
         let mut counters = Counters::read(&file)?;
         let keys = keys(address, name);
+        let set_back = counters.set_back(now);
         if let Some(wait) = counters.wait(&keys, now) {
+            if set_back {
+                counters.write(&file)?;
+            }
             return Ok(Outcome::TooMany(wait));
         }
         // Counted before it is known: whoever is killed in between has tried all the same.
@@ -181,6 +208,15 @@ impl Counters {
         self.0.iter().find(|record| record.key == *key).map_or(0, |record| record.left(now))
     }
 
+    /// What was counted later than now, by a clock that has been set back, counts as of now: else it would not be forgiven before
+    /// the clock is there again, which without a network may be never. Whether there was any.
+    fn set_back(&mut self, now: u64) -> bool {
+        let mut later = self.0.iter_mut().filter(|record| record.as_of > now).peekable();
+        let any = later.peek().is_some();
+        later.for_each(|record| record.as_of = now);
+        any
+    }
+
     /// Seconds to wait, if there were too many of one kind.
     fn wait(&self, keys: &[Key; 3], now: u64) -> Option<u64> {
         let wait = |(key, most): (&Key, &u32)| {
@@ -193,14 +229,13 @@ impl Counters {
     }
 
     fn count(&mut self, key: &Key, now: u64) {
-        let left = self.left(key, now);
         let at = self.0.iter().position(|record| record.key == *key);
         let at = at.or_else(|| {
             let fewest = self.0.iter().enumerate().min_by_key(|(_, record)| (record.left(now), record.as_of));
             fewest.map(|(at, _)| at)
         });
         if let Some(record) = at.and_then(|at| self.0.get_mut(at)) {
-            *record = Record { key: *key, failures: left + 1, as_of: now };
+            *record = Record { key: *key, failures: record.left(now).saturating_add(1), as_of: now };
         }
     }
 
@@ -221,23 +256,15 @@ fn below(folder: &Path) -> io::Result<PathBuf> {
     match DirBuilder::new().mode(0o700).create(&below) {
         Ok(()) => give_to_owner(&File::open(&below)?, folder)?,
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        // The folder may belong to who serves, and root comes here, too: a link would have root make files elsewhere.
+        Err(error) if !fs::symlink_metadata(&below)?.is_dir() => return Err(error),
         Err(_) => {}
     }
     Ok(below)
 }
 
 fn open(below: &Path, name: &str) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    let path = below.join(name);
-    match options.open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        opened => return opened,
-    }
-    // Somebody else may make it at the same time.
-    let file = options.create(true).truncate(false).open(&path)?;
-    give_to_owner(&file, below)?;
-    Ok(file)
+    open_or_make(OpenOptions::new().read(true).write(true), &below.join(name))
 }
 
 #[cfg(test)]
@@ -259,7 +286,6 @@ mod tests {
         }
         assert_eq!(at("10.0.0.1", "ann", 1000, true), Outcome::TooMany(60), "the right one, too");
         assert_eq!(at("10.0.0.1", "ann", 1059, true), Outcome::TooMany(1));
-        assert_eq!(at("10.0.0.1", "ann", 10, true), Outcome::TooMany(60), "a clock that was set back");
         assert_eq!(at("::ffff:10.0.0.1", "ann", 1000, true), Outcome::TooMany(60), "the same address");
         // Another name, and another address, may.
         assert_eq!(at("10.0.0.1", "bob", 1000, true), Outcome::Right);
@@ -300,6 +326,45 @@ mod tests {
         assert_eq!(std::fs::metadata(folder.path().join("logins/counters")).unwrap().len(), 6144);
         std::fs::write(folder.path().join("logins/counters"), b"short").unwrap();
         assert_eq!(at("10.0.0.1", "ann"), Outcome::Wrong, "what is damaged begins anew");
+    }
+
+    #[test]
+    fn addresses_that_filled_the_table_gave_another_one_as_many_tries_as_it_liked() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |address: &str, name: &str| attempt(folder.path(), address, name, 5000, false);
+        for n in 0..29 {
+            for user in 0..20 {
+                at(&format!("10.2.0.{n}"), &format!("user{n}-{user}"));
+            }
+        }
+        let tries = (0..200).filter(|_| at("10.3.0.1", "ann") == Outcome::Wrong).count();
+        assert!((1..=5).contains(&tries), "{tries}");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_kept_everybody_out_until_it_was_right_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |now, right| attempt(folder.path(), "10.0.0.1", "ann", now, right);
+        (0..5).for_each(|_| assert_eq!(at(1_000_000, false), Outcome::Wrong));
+        let hopeless = |now| hopeless(folder.path(), "10.0.0.1".parse().ok(), "ann", now).unwrap();
+        assert_eq!((hopeless(1_000_001), hopeless(100)), (Some(59), None));
+        assert_eq!(at(100, true), Outcome::TooMany(60));
+        assert_eq!(at(130, true), Outcome::TooMany(30));
+        assert_eq!(hopeless(130), Some(30));
+        assert_eq!(at(160, true), Outcome::Right);
+    }
+
+    #[test]
+    fn a_link_had_root_make_a_file_elsewhere() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let file = elsewhere.path().join("made");
+        fs::create_dir(folder.path().join("logins")).unwrap();
+        std::os::unix::fs::symlink(&file, folder.path().join("logins/wait.0")).unwrap();
+        assert!(prepare(folder.path()).is_err() && !file.exists());
+        fs::remove_dir_all(folder.path().join("logins")).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("logins")).unwrap();
+        assert!(prepare(folder.path()).is_err());
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
     }
 
     #[test]

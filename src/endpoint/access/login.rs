@@ -66,7 +66,8 @@ impl Endpoint {
             return Err(refused("nobody is let in without a name"));
         }
         let outcome = self.access().verify(Arc::clone(&accounts), caller, name.clone(), password).await?;
-        if matches!(outcome, Some(Outcome::Right | Outcome::Wrong)) {
+        // A name that nobody has is no account that somebody tries: strangers could push out with such what others did.
+        if matches!(outcome, Some(Outcome::Right | Outcome::Wrong)) && accounts.named(&name).is_some() {
             deed.tell(|told| (told.did, told.who) = ("login", name.clone()));
         }
         match outcome {
@@ -122,8 +123,20 @@ impl Access {
         password: String,
     ) -> Result<Option<Outcome>, ApiError> {
         let (folder, address) = (self.file.folder().to_owned(), caller.address);
-        let place = spawn_blocking(move || attempts::place(&folder)).await.map_err(ApiError::internal)?;
-        let Some(place) = place.map_err(ApiError::internal)? else { return Ok(None) };
+        let tried = name.clone();
+        let place = spawn_blocking(move || {
+            // Who is past the limit takes no place that somebody else could have.
+            match attempts::hopeless(&folder, address, &tried, clock::seconds(clock::now()))? {
+                Some(wait) => Ok(Err(wait)),
+                None => attempts::place(&folder).map(Ok),
+            }
+        });
+        let place: std::io::Result<_> = place.await.map_err(ApiError::internal)?;
+        let place = match place.map_err(ApiError::internal)? {
+            Ok(Some(place)) => place,
+            Ok(None) => return Ok(None),
+            Err(wait) => return Ok(Some(Outcome::TooMany(wait))),
+        };
         let turn = Arc::clone(&self.verifying).acquire_owned().await.map_err(ApiError::internal)?;
         let work = move || {
             let _turn = turn;
