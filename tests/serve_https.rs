@@ -86,8 +86,34 @@ fn certificates_of_clients_take_https_and_an_authority() {
     let own = &["--tls-self-signed", "own", "--client-ca"];
     assert!(refused(&dir, &[own, &[ca][..]].concat(), &[]).contains("no certificate in it"));
     let pki = Pki::new();
-    let process = serve(&dir, &[own, &[pki.ca().as_str()][..]].concat(), &[]);
-    assert!(process.said("URL: ").starts_with("https://"));
+    // Without accounts everybody would be let in, certificate or not.
+    let authority = pki.ca();
+    let with = [own, &[authority.as_str()][..]].concat();
+    assert!(refused(&dir, &with, &[]).contains("there is none"));
+    let mut add = program::command();
+    add.args(["access", "add", "box", "--scope", "read", "--no-password", "--storage"]).arg(dir.join("storage"));
+    assert!(add.status().unwrap().success());
+    for name in ["box", "stranger"] {
+        pki.leaf(name, HERE);
+    }
+    let ask = |url: &str, shows: Option<&str>| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sk", "--max-time", "60", "-o", "/dev/null", "-w", "%{http_code}"]);
+        if let Some(name) = shows {
+            let files = pki.files(name);
+            curl.arg("--cert").arg(files.cert).arg("--key").arg(files.key);
+        }
+        let output = curl.arg(format!("{url}/json")).output().expect("curl is installed");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let by_variable: (&[&str], &[(&str, &str)]) = (&own[..2], &[("PVR_AGENT_CLIENT_CA", authority.as_str())]);
+    for (args, env) in [(&with[..], &[][..]), by_variable] {
+        let process = serve(&dir, args, env);
+        let url = process.said("URL: ");
+        assert!(url.starts_with("https://"), "{url}");
+        let statuses = [None, Some("box"), Some("stranger")].map(|shows| ask(url, shows));
+        assert_eq!(statuses, ["401", "200", "403"], "{args:?}");
+    }
 }
 
 /// A working folder with a storage.

@@ -128,6 +128,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let device = device.on_post(on_post).demanding(demands).with_places(places);
     let exposure = Exposure { address, encrypted: tls.is_some() };
     let guarded = AccountsFile::within(device.accounts_folder()).read().map(|accounts| accounts.is_some());
+    if matches!(guarded, Ok(false)) && authority(&args).is_some() {
+        return Err(anyhow!(
+            "--client-ca is for those who have an account, and there is none: without any, everybody is let in, certificate or not\n\
+             add those that the certificates are for: pvr-agent access add NAME --scope SCOPE --no-password"
+        ));
+    }
     let shown: Vec<String> = exposure.warning(guarded).into_iter().chain(warnings.iter().cloned()).collect();
     let (root, storage) = (device.place(), device.storage().filter(|_| socket.is_some()).map(Path::to_owned));
     let runner = if socket.is_some() { Runner::Pantavisor } else { runner };
@@ -279,6 +285,12 @@ fn settings(args: &Args, device: Option<&Device>, demands: &Demands, notes: &mut
     Ok(Settings { listen: first.or(running).or(etc), tls_is_posted, warning })
 }
 
+/// Who vouches for clients, if somebody does.
+fn authority(args: &Args) -> Option<PathBuf> {
+    let env = || std::env::var_os("PVR_AGENT_CLIENT_CA").filter(|path| !path.is_empty()).map(PathBuf::from);
+    args.client_ca.clone().or_else(env)
+}
+
 /// The certificate to speak https with, if one is asked for, and who vouches for clients.
 fn tls(
     args: &Args,
@@ -287,9 +299,7 @@ fn tls(
     notes: &mut Vec<String>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Tls>> {
-    let env = || std::env::var_os("PVR_AGENT_CLIENT_CA").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let authority = args.client_ca.clone().or_else(env);
-    match (own_tls(args, settings, listen, notes, warnings)?, authority) {
+    match (own_tls(args, settings, listen, notes, warnings)?, authority(args)) {
         (Some(tls), Some(file)) => Ok(Some(tls.believing(&file)?)),
         (None, Some(_)) => Err(anyhow!(
             "--client-ca takes https\ngive a certificate with --tls-cert and --tls-key, or --tls-self-signed"
