@@ -57,6 +57,13 @@ fn damage_is_found_and_what_nothing_names_goes() {
         assert_eq!(did[list], would[list], "{list}");
     }
     assert!(!root.path().join("trails/locals/one").exists());
+    let log = fs::read_to_string(root.path().join(".pvr-agent/audit.log")).expect("the audit log");
+    let last: Value = serde_json::from_str(log.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(
+        [&last["did"], &last["rev"], &last["result"], &last["from"]],
+        ["gc", "locals/one", "ok", "command line"],
+        "{last}"
+    );
     let objects = root.path().join("objects");
     assert!(!objects.join(lonely).exists());
     assert!(objects.join(sha256(&object)).exists() && objects.join(sha256(fresh)).exists());

@@ -1,5 +1,7 @@
 //! `pvr-agent gc`: remove revisions that nobody will go back to, and objects that nothing names then.
 
+use super::audited;
+use crate::device::{AuditLog, Audited};
 use crate::trails::{GcReport, Rollbacks, Storage, gc_keeping};
 use anyhow::Context;
 use clap::Parser;
@@ -33,7 +35,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let opened = if args.dry_run { Storage::open_read_only(&root) } else { Storage::open(&root) };
     let storage = opened.context("open the storage")?.with_json_limits(super::limits::json()?);
     let rollbacks = args.rollbacks.map_or(Rollbacks::All, Rollbacks::Newest);
-    let report = gc_keeping(&storage, args.dry_run, rollbacks).context("collect")?;
+    let collected = gc_keeping(&storage, args.dry_run, rollbacks);
+    if !args.dry_run {
+        let log = || Ok(AuditLog::within(storage.store().agent().to_owned()));
+        deeds(collected.as_ref().ok()).into_iter().for_each(|to| audited::tell(log(), "gc", to));
+    }
+    let report = collected.context("collect")?;
     let mut out = std::io::stdout().lock();
     if args.json {
         serde_json::to_writer(&mut out, &report)?;
@@ -42,6 +49,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         print(&mut out, &report)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the audit log is to have: each revision that is gone; else that only objects are, or that it failed.
+fn deeds(report: Option<&GcReport>) -> Vec<Audited> {
+    let Some(report) = report else { return vec![Audited { result: "failed", ..Audited::default() }] };
+    let ok = Audited { result: "ok", ..Audited::default() };
+    if report.revisions.is_empty() && !report.objects.is_empty() {
+        return vec![Audited { what: Some(format!("{} objects", report.objects.len())), ..ok }];
+    }
+    report.revisions.iter().map(|gone| Audited { rev: Some(gone.name.to_string()), ..ok.clone() }).collect()
 }
 
 fn print(out: &mut impl Write, report: &GcReport) -> std::io::Result<()> {
