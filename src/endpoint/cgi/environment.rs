@@ -134,14 +134,11 @@ impl Environment {
     fn arrival(&self, mount: String) -> Arrival {
         let https = self.text("HTTPS").is_some_and(|on| !on.eq_ignore_ascii_case("off"))
             || self.text("REQUEST_SCHEME").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
-        let address = |ip, port| {
-            let ip: IpAddr = self.text(ip)?.trim_matches(['[', ']']).parse().ok()?;
-            Some(SocketAddr::new(ip, self.text(port)?.parse().ok()?))
-        };
+        let address = |ip, port| Some(SocketAddr::new(self.address(ip)?, self.text(port)?.parse().ok()?));
         Arrival {
             scheme: if https { "https" } else { "http" },
             local: address("SERVER_ADDR", "SERVER_PORT").or_else(|| self.own_address()),
-            peer: self.text("REMOTE_ADDR").and_then(|peer| peer.parse().ok()),
+            peer: self.address("REMOTE_ADDR"),
             two_lengths: self.says_two_lengths(),
             outbox: None,
             mount: Some(mount),
@@ -194,8 +191,14 @@ impl Environment {
 
     /// The other end of the server's connection.
     fn client(&self) -> Option<SocketAddr> {
-        let ip: IpAddr = self.text("REMOTE_ADDR")?.trim_matches(['[', ']']).parse().ok()?;
-        Some(SocketAddr::new(ip, self.text("REMOTE_PORT")?.parse().ok()?))
+        Some(SocketAddr::new(self.address("REMOTE_ADDR")?, self.text("REMOTE_PORT")?.parse().ok()?))
+    }
+
+    /// An address: of version 6 it may stand in brackets and have a zone, and one of version 4 may be spelled as one of those.
+    fn address(&self, name: &str) -> Option<IpAddr> {
+        let text = self.text(name)?.trim_matches(['[', ']']);
+        let text = text.split_once('%').map_or(text, |(address, _)| address);
+        text.parse().ok().map(|ip: IpAddr| ip.to_canonical())
     }
 }
 
@@ -298,6 +301,28 @@ mod tests {
             .unwrap();
             assert_eq!(got.request.uri().path_and_query().unwrap().as_str(), path, "{uri}");
             assert_eq!(got.arrival.mount.as_deref(), Some("/cgi-bin/pvr"));
+        }
+    }
+
+    #[test]
+    fn behind_a_server_that_listens_for_both_versions_no_client_had_an_address() {
+        for (said, address) in [
+            ("192.168.1.5", Some("192.168.1.5")),
+            ("[::ffff:192.168.1.5]", Some("192.168.1.5")),
+            ("::ffff:192.168.1.5", Some("192.168.1.5")),
+            ("[fe80::1%eth0]", Some("fe80::1")),
+            ("fe80::1%2", Some("fe80::1")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("somebody", None),
+            ("", None),
+        ] {
+            let variables = [("SERVER_SOFTWARE", "busybox httpd/1.35.0"), ("REMOTE_ADDR", said), ("REMOTE_PORT", "5")];
+            let address: Option<IpAddr> = address.map(|text| text.parse().unwrap());
+            assert_eq!(invocation(&variables).unwrap().arrival.peer, address, "{said}");
+            let os = |text: &str| std::ffi::OsString::from(text);
+            let all = variables.iter().chain(&[("REQUEST_METHOD", "GET")]);
+            let environment = Environment::new(all.map(|(name, value)| (os(name), os(value)))).unwrap();
+            assert_eq!(environment.client().map(|client| client.ip()), address, "{said}");
         }
     }
 
