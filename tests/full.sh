@@ -23,6 +23,9 @@ done
 printf '== static binaries: all targets, all tests of the program on each\n'
 cross/build.sh all
 PVR_ROUNDS=1 cross/test.sh all # the processors are emulated: repetitions are for the native run above
+printf '== what goes onto devices, against malformed requests and slow clients\n'
+PVR_AGENT_BIN=$PWD/cross/out/x86_64-unknown-linux-musl/pvr-agent \
+    cargo test --test malformed --test slow -- --nocapture --test-threads 1
 printf '== the Debian package\n'
 packaging/deb.sh
 packaging/check.sh "${CARGO_TARGET_DIR:-target}/release/pvr-agent"
