@@ -14,6 +14,7 @@
 //!
 //!     cargo test --test faults                 a few of all, evenly spread
 //!     FAULTS=commit cargo test --test faults   all of the scenarios that are called so
+//!     FAULT_CALLS=sync cargo test …            and of the calls
 //!
 //! It has a `main` of its own, because it is also the program that stands before the one that is traced.
 #[cfg(target_arch = "x86_64")]

@@ -149,6 +149,22 @@ fn a_pipe_is_read_as_a_file_is() {
 }
 
 #[test]
+fn a_package_through_a_pipe_was_unpacked_to_any_size() {
+    let bench = Bench::new();
+    bench.ok(&["begin", "empty", "o"]);
+    let packed = tar::gzip(&package("app", &[vec![0; 4 << 20]]));
+    let before = bench.state();
+    for (ratio, code) in [("10", 255), ("1100", 0)] {
+        let mut command = bench.command(&["add", "-"]);
+        let mut child = command.env("PVR_AGENT_MAX_RATIO", ratio).stdin(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), &packed).ok();
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{ratio}");
+        assert_eq!(bench.state() == before, code != 0, "{ratio}");
+    }
+    assert_eq!(bench.objects("unpacked"), 1);
+}
+
+#[test]
 fn killed_at_any_moment_of_an_add() {
     let mut dice = Dice::new("pvtx_add");
     let bench = Bench::new();

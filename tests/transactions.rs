@@ -277,6 +277,37 @@ fn a_package_was_said_to_have_broken_off_while_it_was_still_being_taken_apart() 
 }
 
 #[test]
+fn a_package_in_chunks_was_unpacked_to_any_size() {
+    let device = Device::start(Back::Storage, Shape::Serve);
+    assert_eq!(device.bare("POST", "pvtx/begin").status, 200);
+    let (state, before) = (device.get("pvtx/show").body, stored(&device));
+    // 300 MiB of nothing, before what is a package.
+    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut write = |bytes: &[u8]| std::io::Write::write_all(&mut bomb, bytes).expect("pack");
+    let size = 300 << 20;
+    write(&package(&[], &[("a/run.json", "{}")])[..1024]);
+    write(&tar::header("zeros", b'0', size));
+    (0..size >> 20).for_each(|_| write(&[0; 1 << 20]));
+    write(&[0; 1024]);
+    let bomb = bomb.finish().expect("pack");
+    assert!(bomb.len() < 4 << 20, "{}", bomb.len());
+    device.refused(&device.add(&bomb), 413, "too-long");
+    let mut conn = Conn::open(&device.server.host()).expect("connect");
+    conn.head("PUT", "/cgi-bin/pvtx/add", &[("Transfer-Encoding", "chunked")], None).expect("send");
+    for chunk in bomb.chunks(10_000) {
+        let chunk = [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat();
+        // It may be told before all has been sent.
+        if conn.raw(&chunk).is_err() {
+            break;
+        }
+    }
+    let _ = conn.raw(b"0\r\n\r\n");
+    device.refused(&conn.receive("PUT").expect("an answer"), 413, "too-long");
+    assert_eq!(device.get("pvtx/show").body, state);
+    assert!(stored(&device) == before);
+}
+
+#[test]
 fn two_packages_at_once_are_both_there() {
     each("two_packages_at_once", |device| {
         let mut dice = Dice::new("two_packages_at_once");

@@ -6,7 +6,9 @@ mod pvtx;
 mod repo;
 mod storage;
 
+use crate::black_box::seed::Seed;
 use crate::black_box::{Dice, per_cent};
+use crate::place::serving::Serving;
 use crate::place::talk::Talk;
 use crate::place::{Place, View};
 use crate::tracer::{Fault, Kernel, Kind, Point};
@@ -14,8 +16,8 @@ use judge::Judge;
 use nix::errno::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::Instant;
 
@@ -37,6 +39,16 @@ pub enum Change {
     /// Each file. An error may come when some have been changed.
     FileByFile,
 }
+
+static DEVICE: OnceLock<String> = OnceLock::new();
+
+/// The URL of a device that nothing befalls.
+fn device() -> &'static str {
+    DEVICE.get().expect("a device")
+}
+
+/// Calls after which something is durable, and error is not to be passed over.
+const SYNCS: [&str; 4] = ["fsync", "fdatasync", "syncfs", "sync_file_range"];
 
 /// Something that is done, and what has to hold of it.
 pub struct Scenario {
@@ -112,6 +124,11 @@ struct Tally {
 
 pub fn all() {
     let begun = Instant::now();
+    let elsewhere = Place::new();
+    elsewhere.clear();
+    Seed::factory(&elsewhere.at("s"));
+    let serving = Serving::start(&elsewhere).expect("a device");
+    DEVICE.set(serving.talk.base.clone()).expect("one device");
     let scenarios = scenarios();
     let cases: Vec<Case> =
         scenarios.iter().flat_map(|scenario| [(scenario, Kernel::New), (scenario, Kernel::Old)]).collect();
@@ -135,6 +152,8 @@ pub fn all() {
     let calls: Vec<_> = calls.iter().map(|(name, count)| format!("{count} {name}")).collect();
     println!("faults: {points} points in {} scenarios: {}", looked.len(), calls.join(", "));
 
+    let calls = std::env::var("FAULT_CALLS").unwrap_or_default();
+    every.retain(|(_, fault)| fault.point.call.name.contains(&calls));
     let (stride, count) = (100 / per_cent(), every.len());
     let first = Dice::new("faults").below(stride as u64) as usize;
     let chosen: Vec<_> =
@@ -155,6 +174,7 @@ pub fn all() {
             let Some(outcome) = tried else {
                 // Two threads may do the same, or one of them for both.
                 tally.missed += 1;
+                println!("faults: not reached again: {when}");
                 if fault.point.nth == 0 {
                     tally.findings.push(format!("{when}: it was not reached again"));
                 }
@@ -162,6 +182,10 @@ pub fn all() {
             };
             tally.tried += 1;
             tally.borne += usize::from(outcome.borne);
+            let unsure = matches!(fault.kind, Kind::Error(error) if error != Errno::EINTR);
+            if outcome.borne && unsure && SYNCS.contains(&fault.point.call.name) {
+                tally.findings.push(format!("{when}: what may not be durable was said to be done"));
+            }
             tally.findings.extend(outcome.findings.into_iter().map(|finding| format!("{when}: {finding}")));
         }
         tally

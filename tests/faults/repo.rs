@@ -1,7 +1,7 @@
 //! The working copy: everything that `pvr` changes in one.
 
-use super::{Act, Change, Scenario};
-use crate::place::opens::repo_opens;
+use super::{Act, Change, Scenario, device};
+use crate::place::opens::{opened, repo_opens};
 use crate::place::{Place, View, prepare};
 use std::fs;
 use std::path::Path;
@@ -29,6 +29,8 @@ pub fn scenarios() -> Vec<Scenario> {
             |place| place.view(&["x.tgz"]),
         ),
         whole("clone", other, |place| place.pvr("", &["clone", "other/.pvr", "c"]), |place| tree(place, "c")),
+        whole("clone from a device", other, |place| place.pvr("", &["clone", device(), "c"]), |place| tree(place, "c")),
+        whole("get from a device", other, |place| place.pvr("r", &["get", device()]), committed),
         by_file("checkout", got, |place| place.pvr("r", &["checkout"])),
         by_file("checkout of hardlinks", got, |place| place.pvr("r", &["checkout", "--hardlink"])),
         whole("deploy", other, |place| deploy(place, &[]), |place| tree(place, "t")).opening(deployed),
