@@ -229,14 +229,18 @@ pub(super) fn finish(pvr: &Path, lock: &Lock) -> Result<(), RepoError> {
         return Ok(());
     }
     let root = pvr.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut folders_to_sync = BTreeSet::new();
     for (index, (target, was)) in read_plan(&batch.join(PLAN))?.into_iter().enumerate() {
         let (new, path) = (batch.join(index.to_string()), target.path(root));
-        if !new.exists() || sha_if_there(&path)? != was {
-            continue;
+        if new.exists() && sha_if_there(&path)? == was {
+            folders(root, &target, Missing::IsMade(&batch))?;
+            rename(&new, &path)?;
         }
-        folders(root, &target, Missing::IsMade(&batch))?;
-        rename(&new, &path)?;
-        sync_parent(&path)?;
+        // Also of what is there already: whoever moved it may not have come to this, or may have failed.
+        folders_to_sync.extend(path.parent().map(Path::to_owned));
+    }
+    for folder in folders_to_sync.iter().filter(|folder| folder.is_dir()) {
+        File::open(folder).and_then(|folder| folder.sync_all()).on("make durable", folder)?;
     }
     // In one step: what is half removed must not be taken for a batch.
     let done = lock.temporary();
