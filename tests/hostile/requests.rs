@@ -32,7 +32,7 @@ pub struct Case {
 pub const SMUGGLED: &str = "smuggled";
 
 /// The sha256 of what nobody uploads.
-const ABSENT: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+pub const ABSENT: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
 /// Makes cases for a server at `host`.
 pub struct Generator {
