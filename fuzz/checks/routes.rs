@@ -90,7 +90,7 @@ fn files(root: &Path) -> BTreeSet<PathBuf> {
         // One that is not there has been cleared away meanwhile.
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();
-            let known = ["intact", "lock", "install.lock", "audit.log"]
+            let known = ["intact", "lock", "install.lock", "audit.log", "audit.log.1"]
                 .iter()
                 .any(|name| path.ends_with(Path::new(".pvr-agent").join(name)));
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
