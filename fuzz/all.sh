@@ -17,7 +17,8 @@ found=0
 for target in "$@"; do
     mkdir "$work/$target"
     cp corpus/"$target"/* "$work/$target/"
-    if cargo fuzz run "$target" "$work/$target" -- -max_total_time="$seconds" >"$work/log" 2>&1; then
+    # A thread of a pool that begins or ends just when it is looked for leaks would be taken for one.
+    if cargo fuzz run "$target" "$work/$target" -- -max_total_time="$seconds" -detect_leaks=0 >"$work/log" 2>&1; then
         printf '%-18s %s\n' "$target" "$(tail -n 1 "$work/log")"
     else
         found=1
