@@ -1,6 +1,8 @@
 //! The fuzz corpora, replayed: each check of `fuzz/checks` takes every input of its folder in `fuzz/corpus`, as it is and
 //! cut short. Fuzzing itself: `fuzz/Cargo.toml`.
 
+#![allow(clippy::duplicate_mod)] // two checks bring along the same socket
+
 use std::fs;
 use std::path::Path;
 

@@ -3,36 +3,17 @@
 //!
 //! An input is all that comes on one connection, or the body of an answer; the first byte of it says which call is made.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::io::Read;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use pvr_agent::pvctrl::{Command, Control, ControlError, ListedObject, ListedStep, Meta, StepName, Waits};
 use pvr_agent::state::ObjectId;
 
-static ANSWER: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+#[path = "../support/answering.rs"]
+mod answering;
 
-/// A socket that answers every request with [`ANSWER`] and closes.
-fn socket() -> &'static PathBuf {
-    static SOCKET: OnceLock<PathBuf> = OnceLock::new();
-    SOCKET.get_or_init(|| {
-        let path = std::env::temp_dir().join(format!("pvr-agent-fuzz-{}", std::process::id()));
-        std::fs::remove_file(&path).ok();
-        let listener = UnixListener::bind(&path).expect("listen");
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { return };
-                // Requests of this check fit into one read.
-                let _ = stream.read(&mut [0; 8192]);
-                let answer = ANSWER.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let _ = stream.write_all(&answer);
-            }
-        });
-        path
-    })
-}
+static DAEMON: LazyLock<answering::Answering> = LazyLock::new(|| answering::Answering::new("control"));
 
 fn harmless(error: &ControlError) {
     let text = error.to_string();
@@ -51,10 +32,9 @@ pub fn run(data: &[u8]) {
     // An answer that is cut short is asked for again, after a while: of those that are JSON, only the body is made up.
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len());
     let raw = !(3..15).contains(&(call % 48));
-    *ANSWER.lock().unwrap_or_else(PoisonError::into_inner) =
-        if raw { answer.to_vec() } else { [head.as_bytes(), answer].concat() };
+    let socket = DAEMON.with(if raw { answer.to_vec() } else { [head.as_bytes(), answer].concat() });
     let wait = Duration::from_millis(500);
-    let control = Control::with_waits(socket(), Waits { connect: wait, answer: wait, work: wait });
+    let control = Control::with_waits(socket, Waits { connect: wait, answer: wait, work: wait });
     let name = StepName::parse("locals/x").expect("a name");
     let result = match call % 48 {
         1 => control.command(&Command::RunGc),

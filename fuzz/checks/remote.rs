@@ -3,34 +3,15 @@
 //!
 //! The first byte of an input says which: a document, or an address and behind a line feed a reference.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock};
 
 use pvr_agent::net::{Client, Patience, Url};
 use pvr_agent::remote::{Access, Ask, Auth, AuthError, Credentials, Remote};
 
-static ANSWER: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+#[path = "../support/answering.rs"]
+mod answering;
 
-/// A socket that answers every request with [`ANSWER`] and closes.
-fn socket() -> &'static PathBuf {
-    static SOCKET: OnceLock<PathBuf> = OnceLock::new();
-    SOCKET.get_or_init(|| {
-        let path = std::env::temp_dir().join(format!("remote-fuzz-{}", std::process::id()));
-        std::fs::remove_file(&path).ok();
-        let listener = UnixListener::bind(&path).expect("listen");
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { return };
-                let _ = stream.read(&mut [0; 8192]);
-                let answer = ANSWER.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let _ = stream.write_all(&answer);
-            }
-        });
-        path
-    })
-}
+static ENDPOINT: LazyLock<answering::Answering> = LazyLock::new(|| answering::Answering::new("remote"));
 
 struct Nobody;
 
@@ -76,11 +57,10 @@ fn sound(url: &Url) {
 fn document(data: &[u8]) {
     let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", data.len()).into_bytes();
     answer.extend_from_slice(data);
-    *ANSWER.lock().unwrap_or_else(PoisonError::into_inner) = answer;
     let url = Url::parse("http://device/cgi-bin/pvr").expect("an address");
     let auth = Auth::new(std::env::temp_dir(), &url, &url, None, Box::new(Nobody));
     let access = Access { auth: Arc::new(auth), token: None };
-    match Remote::discover(&Client::on_socket(socket(), Patience::default()), &url, &access) {
+    match Remote::discover(&Client::on_socket(ENDPOINT.with(answer), Patience::default()), &url, &access) {
         Ok(remote) => {
             let text = remote.to_string();
             assert!(!text.chars().any(char::is_control), "{text:?}");
