@@ -295,7 +295,10 @@ fn whoever_runs_into_a_limit_is_answered_closed_and_counted() {
             let password = Credential::Password(b"a good password".to_vec());
             accounts.add("ann", Scope::Read, password, false, false).expect("an account");
             let wrong = br#"{"username":"ann","password":"a bad one"}"#;
-            for failed in 1..=5 {
+            // Nor is one of a name that nobody has lost.
+            let invented = br#"{"username":"nobody","password":"a bad one"}"#;
+            assert_eq!(server.connect().request("POST", "auth/login", &[], invented).status, 401);
+            for failed in 2..=6 {
                 let status = server.connect().request("POST", "auth/login", &[], wrong).status;
                 assert_eq!(status, 401);
                 // Whoever is on this machine has metrics without a login.

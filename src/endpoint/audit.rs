@@ -114,10 +114,8 @@ impl Deed {
 impl Drop for Deed {
     fn drop(&mut self) {
         let told = std::mem::take(self.told.get_mut().unwrap_or_else(PoisonError::into_inner));
-        match (told.did, told.result) {
-            ("", _) => return,
-            ("login", result) => self.audit.metrics.logins[usize::from(result != "ok")].add(1),
-            _ => {}
+        if told.did.is_empty() {
+            return;
         }
         if told.result == "ok" && matches!(told.did, "post" | "put" | "pvtx-commit") {
             self.audit.metrics.revisions.add(1);

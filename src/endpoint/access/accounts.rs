@@ -351,13 +351,16 @@ impl AccountsFile {
 
     /// The folder, made if it is not there, with a lock on it.
     fn lock(&self) -> io::Result<File> {
-        let made = !self.folder.exists();
+        let missing = self.folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+        let missing: Vec<_> = missing.collect();
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        let folder = File::open(&self.folder)?;
-        if let Some(parent) = self.folder.parent().filter(|parent| made && !parent.as_os_str().is_empty()) {
-            give_to_owner(&folder, parent)?;
+        // Accounts in a folder that a power cut takes away would leave the device open.
+        for made in missing.into_iter().rev() {
+            let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            give_to_owner(&File::open(made)?, parent)?;
             sync(parent)?;
         }
+        let folder = File::open(&self.folder)?;
         while let Err(error) = flock(&folder, FlockOperation::LockExclusive) {
             if error != rustix::io::Errno::INTR {
                 return Err(error.into());

@@ -66,9 +66,12 @@ impl Endpoint {
             return Err(refused("nobody is let in without a name"));
         }
         let outcome = self.access().verify(Arc::clone(&accounts), caller, name.clone(), password).await?;
-        // A name that nobody has is no account that somebody tries: strangers could push out with such what others did.
-        if matches!(outcome, Some(Outcome::Right | Outcome::Wrong)) && accounts.named(&name).is_some() {
-            deed.tell(|told| (told.did, told.who) = ("login", name.clone()));
+        if let Some(verified @ (Outcome::Right | Outcome::Wrong)) = outcome {
+            self.metrics().logins[usize::from(verified == Outcome::Wrong)].add(1);
+            // A name that nobody has is no account that somebody tries: strangers could push out with such what others did.
+            if accounts.named(&name).is_some() {
+                deed.tell(|told| (told.did, told.who) = ("login", name.clone()));
+            }
         }
         match outcome {
             Some(Outcome::Right) => {}
