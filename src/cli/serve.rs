@@ -119,7 +119,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let listener = TcpListener::bind(wanted).map_err(|error| cannot_listen(wanted, &error))?;
     let address = listener.local_addr().context("ask for the address of the listener")?;
     let mut warnings: Vec<String> = settings.warning.iter().cloned().collect();
-    let tls = tls(&args, settings, address.ip(), &mut notes, &mut warnings)?;
+    let authority = authority(&args);
+    let tls = believing(tls(&args, settings, address.ip(), &mut notes, &mut warnings)?, authority.as_deref())?;
     // Only now: a storage to try things with is of no use to who cannot listen.
     let device = match there {
         Some(device) => device,
@@ -128,7 +129,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let device = device.on_post(on_post).demanding(demands).with_places(places);
     let exposure = Exposure { address, encrypted: tls.is_some() };
     let guarded = AccountsFile::within(device.accounts_folder()).read().map(|accounts| accounts.is_some());
-    if matches!(guarded, Ok(false)) && authority(&args).is_some() {
+    if matches!(guarded, Ok(false)) && authority.is_some() {
         return Err(anyhow!(
             "--client-ca is for those who have an account, and there is none: without any, everybody is let in, certificate or not\n\
              add those that the certificates are for: pvr-agent access add NAME --scope SCOPE --no-password"
@@ -291,16 +292,10 @@ fn authority(args: &Args) -> Option<PathBuf> {
     args.client_ca.clone().or_else(env)
 }
 
-/// The certificate to speak https with, if one is asked for, and who vouches for clients.
-fn tls(
-    args: &Args,
-    settings: Settings,
-    listen: IpAddr,
-    notes: &mut Vec<String>,
-    warnings: &mut Vec<String>,
-) -> Result<Option<Tls>> {
-    match (own_tls(args, settings, listen, notes, warnings)?, authority(args)) {
-        (Some(tls), Some(file)) => Ok(Some(tls.believing(&file)?)),
+/// The same for clients that may show a certificate of that authority.
+fn believing(tls: Option<Tls>, authority: Option<&Path>) -> Result<Option<Tls>> {
+    match (tls, authority) {
+        (Some(tls), Some(file)) => Ok(Some(tls.believing(file)?)),
         (None, Some(_)) => Err(anyhow!(
             "--client-ca takes https\ngive a certificate with --tls-cert and --tls-key, or --tls-self-signed"
         )),
@@ -308,7 +303,8 @@ fn tls(
     }
 }
 
-fn own_tls(
+/// The certificate to speak https with, if one is asked for.
+fn tls(
     args: &Args,
     settings: Settings,
     listen: IpAddr,
