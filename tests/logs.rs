@@ -147,6 +147,29 @@ fn a_web_server_that_ended_left_those_who_followed_a_quiet_log() {
     }
 }
 
+#[test]
+fn clients_that_left_a_quiet_log_kept_everybody_else_from_following() {
+    // The emulator has no calls for looking at the connection of a parent.
+    if program::emulated() || !Shape::cgi("clients_that_left_a_quiet_log").contains(&Shape::Busybox) {
+        return;
+    }
+    let device = Device::start(Back::Storage, Shape::Busybox);
+    write(&device.logs.join("0/nb/a.log"), "a line\n");
+    let mut followers: Vec<_> = (0..8).map(|_| Follower::begin(&device, "source=nb")).collect();
+    for follower in &mut followers {
+        follower.until("a line\n");
+    }
+    std::thread::sleep(Duration::from_millis(2500));
+    let more = || device.get("logs?tail=true&follow=true&source=nb");
+    device.refused(&more(), 503, "busy");
+    drop(followers);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !Follower::begin(&device, "source=nb").until("\r\n").contains(" 200 ") {
+        assert!(Instant::now() < deadline, "nobody's slot is free");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// One who follows.
 struct Follower {
     stream: TcpStream,

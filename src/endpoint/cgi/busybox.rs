@@ -1,4 +1,4 @@
-//! The rest of a body that busybox httpd keeps to itself.
+//! The connection that busybox httpd keeps to itself: the rest of a body, and whether the client is still there.
 //!
 //! busybox httpd hands on the body of a POST with a length. Of any other request, and of a chunked POST, its program gets
 //! on standard input only what came together with the head, then the end; the rest stays in the socket, which the server

@@ -41,6 +41,8 @@ pub struct Invocation {
     pub(super) framing: Framing,
     /// The client, where the server hands over only the beginning of the body.
     pub(super) rest: Option<SocketAddr>,
+    /// The client, where the connection with it can be looked at: the server does not, until there is something to send.
+    pub(super) client: Option<SocketAddr>,
     /// The server closes each connection after one answer and does not say so.
     pub(super) closes: bool,
 }
@@ -107,8 +109,9 @@ impl Environment {
             }
         }
         let (framing, handed_over) = self.framing()?;
-        let rest = self.client().filter(|_| self.is_busybox() && !handed_over);
-        Ok(Invocation { request, arrival: self.arrival(mount), framing, rest, closes: self.is_busybox() })
+        let client = self.client().filter(|_| self.is_busybox());
+        let rest = client.filter(|_| !handed_over);
+        Ok(Invocation { request, arrival: self.arrival(mount), framing, rest, client, closes: self.is_busybox() })
     }
 
     /// Where this program is at the server, and what the router has to be asked for.

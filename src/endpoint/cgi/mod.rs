@@ -54,7 +54,7 @@ pub fn answer(invocation: Invocation, endpoint: &Endpoint) -> io::Result<()> {
         if invocation.closes {
             reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let sent = output::send(reply, &method, stdout()?, limits).await;
+        let sent = output::send(reply, &method, stdout()?, invocation.client, limits).await;
         drain(&unread, limits).await;
         sent
     });
@@ -68,7 +68,7 @@ pub fn refuse(method: &Method, error: ApiError) -> io::Result<()> {
     let runtime = runtime()?;
     let mut reply = error.into_reply("-", "");
     reply.headers_mut().remove(CONNECTION);
-    let sent = runtime.block_on(async { output::send(reply, method, stdout()?, &Limits::default()).await });
+    let sent = runtime.block_on(async { output::send(reply, method, stdout()?, None, &Limits::default()).await });
     runtime.shutdown_background();
     sent
 }

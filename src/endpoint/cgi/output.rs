@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,13 @@ const AT_ONCE: usize = 4096;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Writes the answer. An error is for nobody but the caller: the head may be out already.
-pub(super) async fn send(reply: Reply, method: &Method, out: File, limits: &Limits) -> io::Result<()> {
+pub(super) async fn send(
+    reply: Reply,
+    method: &Method,
+    out: File,
+    client: Option<SocketAddr>,
+    limits: &Limits,
+) -> io::Result<()> {
     let (head, mut body) = super::dated(reply).into_parts();
     let status = head.status;
     let without_body = method == Method::HEAD;
@@ -45,20 +52,20 @@ pub(super) async fn send(reply: Reply, method: &Method, out: File, limits: &Limi
         text.extend_from_slice(b"\r\n");
     }
     text.extend_from_slice(b"\r\n");
-    let mut out = Paced { out: Some(out), allowance: Allowance::new(limits), empty: true };
-    if !without_body && let Some(first) = next(&mut body, &out).await.transpose()? {
+    let mut out = Paced { out: Some(out), client, connection: None, allowance: Allowance::new(limits), empty: true };
+    if !without_body && let Some(first) = next(&mut body, &mut out).await.transpose()? {
         text.extend_from_slice(&first);
     }
     out.write(text).await?;
     if !without_body {
-        while let Some(piece) = next(&mut body, &out).await.transpose()? {
+        while let Some(piece) = next(&mut body, &mut out).await.transpose()? {
             out.write(piece.into()).await?;
         }
     }
     Ok(())
 }
 
-async fn next(body: &mut ReplyBody, out: &Paced) -> Option<io::Result<bytes::Bytes>> {
+async fn next(body: &mut ReplyBody, out: &mut Paced) -> Option<io::Result<bytes::Bytes>> {
     let frame = loop {
         let coming = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
         match timeout(LOOK, coming).await {
@@ -73,16 +80,24 @@ async fn next(body: &mut ReplyBody, out: &Paced) -> Option<io::Result<bytes::Byt
 /// A pipe that has to be emptied at a minimum rate.
 struct Paced {
     out: Option<File>,
+    /// Whose connection is to be looked at, and that.
+    client: Option<SocketAddr>,
+    connection: Option<TcpStream>,
     allowance: Allowance,
     /// Nothing has been written yet.
     empty: bool,
 }
 
 impl Paced {
-    /// Whether whoever was to read it has closed it.
-    fn is_unread(&self) -> bool {
+    /// Whether whoever was to read it has closed it: the server, or behind one that does not look, the client.
+    fn is_unread(&mut self) -> bool {
+        if let Some(client) = self.client.take() {
+            self.connection = super::busybox::connection(client).ok();
+        }
         let Some(out) = &self.out else { return true };
-        let mut look = [PollFd::new(out, PollFlags::empty())];
+        let server = [PollFd::new(out, PollFlags::empty())];
+        let client = self.connection.iter().map(|connection| PollFd::new(connection, PollFlags::RDHUP));
+        let mut look: Vec<_> = server.into_iter().chain(client).collect();
         poll(&mut look, Some(&Timespec::default())).is_ok_and(|found| found > 0)
     }
 
