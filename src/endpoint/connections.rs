@@ -173,8 +173,7 @@ impl Connection {
     /// Begins a request.
     pub fn begin(self: &Arc<Self>) -> Begun {
         let open = self.registry.lock();
-        let at_work = |c: &&Arc<Self>| c.waiting_since().is_none() && !c.following.load(Ordering::Relaxed);
-        let busy = open.all.values().filter(|c| c.peer == self.peer && c.id != self.id).filter(at_work);
+        let busy = open.all.values().filter(|c| c.peer == self.peer && c.id != self.id && c.is_at_work());
         let over_share = busy.count() >= self.registry.limits.per_address;
         drop(open);
         *self.lock() = Phase::Busy;
@@ -244,11 +243,11 @@ impl Connection {
         }
     }
 
-    fn waiting_since(&self) -> Option<Instant> {
-        match self.phase() {
-            Phase::Waiting { since, .. } => Some(since),
-            Phase::Busy => None,
-        }
+    /// Whether it counts among what its address has in progress. An answer that is handed over to its end counts only while its
+    /// client does not take it: who has read all of it may ask for the next before we know that it has gone out.
+    fn is_at_work(&self) -> bool {
+        let owes = || self.answering.load(Ordering::Relaxed) && self.pace().owed(Instant::now()).is_some();
+        !self.following.load(Ordering::Relaxed) && (matches!(*self.lock(), Phase::Busy) || owes())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Phase> {
@@ -328,6 +327,25 @@ mod tests {
         assert!(!only.0.is_unasked() && registry.try_admit(peer(2)).is_none(), "the body has yet to be written");
         only.0.flushed();
         assert!(only.0.is_unasked() && registry.try_admit(peer(2)).is_some());
+    }
+
+    #[test]
+    fn who_had_read_its_answer_was_over_its_share_with_the_next_request() {
+        let registry = registry(10, 1);
+        let [first, second] = [(); 2].map(|()| Admitted(registry.try_admit(peer(1)).unwrap()));
+        let request = first.0.begin().in_progress;
+        assert!(second.0.begin().over_share);
+        request.answers();
+        drop(request);
+        // The last of the answer is being written: the client may have it before the write returns.
+        assert!(!second.0.begin().over_share);
+        first.0.moved(100);
+        assert!(!second.0.begin().over_share);
+        first.0.waits_for_client();
+        assert!(second.0.begin().over_share, "it does not take what is left of its answer");
+        first.0.moved(100);
+        first.0.flushed();
+        assert!(!second.0.begin().over_share);
     }
 
     #[test]
