@@ -117,7 +117,9 @@ rows=() failed=0
 for target in $wanted; do
     out=${CROSS_OUT:-cross/out}/$target
     mkdir -p "$out"
-    cp "$CARGO_TARGET_DIR/$target/device/pvr-agent" "$out/pvr-agent"
+    # Under a name of its own first: one that is being run cannot be written over.
+    cp "$CARGO_TARGET_DIR/$target/device/pvr-agent" "$out/pvr-agent.new"
+    mv "$out/pvr-agent.new" "$out/pvr-agent"
     bytes=$(stat -c %s "$out/pvr-agent")
     limit=$(awk -v target="$target" -v column=$column '$1 == target { print $column }' cross/limits.txt)
     verdict=
