@@ -29,6 +29,9 @@ const FARTHEST: u64 = 16 << 20;
 const MOST_FILES: usize = 32;
 const MOST_DEEP: usize = 6;
 
+/// Looks in a row that do not find a file which is gone.
+const GONE: u8 = 2;
+
 /// Whose log: a container, or `pantavisor`. One segment of a path, and no hidden one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source(String);
@@ -82,8 +85,8 @@ struct Followed {
     at: u64,
     /// As far as it is read.
     until: u64,
-    /// It has another name now, or none.
-    gone: bool,
+    /// How often in a row it was looked for and not there.
+    missed: u8,
 }
 
 impl Device {
@@ -194,19 +197,19 @@ impl LogReader {
         Ok(Vec::new())
     }
 
-    /// Looks for what has been renamed, cut short, removed or made since. What is gone was read to its end by then.
+    /// Looks for what has been renamed, cut short, removed or made since. What is renamed just then may be found under neither name:
+    /// only what is missed twice is gone, and was read to its end by then.
     pub fn look_again(&mut self) -> io::Result<()> {
-        self.files.retain(|followed| !followed.gone);
         let listed = self.list()?;
         for followed in &mut self.files {
-            followed.gone = true;
+            followed.missed += 1;
         }
         for (name, file) in listed {
             let meta = file.metadata()?;
             let id = (meta.dev(), meta.ino());
             match self.files.iter_mut().find(|followed| followed.id == id) {
                 Some(followed) => {
-                    followed.gone = false;
+                    followed.missed = 0;
                     followed.name = name;
                     if meta.len() < followed.at {
                         followed.at = 0;
@@ -216,7 +219,8 @@ impl LogReader {
                 None => self.files.push(Followed::new(name, file, 0)?),
             }
         }
-        self.several |= self.files.iter().filter(|followed| !followed.gone).count() > 1;
+        self.files.retain(|followed| followed.missed < GONE);
+        self.several |= self.files.iter().filter(|followed| followed.missed == 0).count() > 1;
         Ok(())
     }
 
@@ -231,7 +235,7 @@ impl LogReader {
 impl Followed {
     fn new(name: String, file: File, at: u64) -> io::Result<Self> {
         let meta = file.metadata()?;
-        Ok(Self { name, file, id: (meta.dev(), meta.ino()), at, until: u64::MAX, gone: false })
+        Ok(Self { name, file, id: (meta.dev(), meta.ino()), at, until: u64::MAX, missed: 0 })
     }
 }
 
@@ -409,6 +413,25 @@ mod tests {
         assert_eq!(all(&mut reader(dir.path(), Part::Last(10))), want);
         let whole = all(&mut reader(dir.path(), Part::Whole));
         assert_eq!(whole, format!("{want}\n==> z.log.1 <==\nold\n"));
+    }
+
+    #[test]
+    fn what_a_file_got_after_it_was_renamed_while_files_were_listed_was_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        let log = dir.path().join("a.log");
+        append(&log, "1\n");
+        let mut reader = reader(dir.path(), Part::Whole);
+        assert_eq!(all(&mut reader), "1\n");
+        // As it is between its two names for who lists them one after the other.
+        let between = outside.path().join("a");
+        fs::rename(&log, &between).unwrap();
+        reader.look_again().unwrap();
+        assert_eq!(all(&mut reader), "");
+        append(&between, "2\n");
+        fs::rename(&between, dir.path().join("a.log.1")).unwrap();
+        reader.look_again().unwrap();
+        assert_eq!(all(&mut reader), "2\n");
     }
 
     #[test]
