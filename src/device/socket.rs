@@ -270,6 +270,10 @@ impl Socketed {
         if there && !same && left == Left::InUse {
             return Err(DeviceError::Exists(rev.clone()));
         }
+        // One that is tested now, since it was looked at first, has not failed.
+        if left == Left::Failed && self.current().ok().as_deref() == Some(step.as_str()) {
+            return Err(DeviceError::Updating(rev.to_string()));
+        }
         self.admit(state, demands, checks)?;
         self.check_objects(state)?;
         let _using = self.turns.using()?;
