@@ -1,6 +1,9 @@
 //! Every request through the router, without a network: it is answered, never with a failure of the device; a refusal is JSON that
 //! says why and has changed nothing; nothing that was sent acts in a line of the log.
 //!
+//! It is asked three times: of a device without accounts; of one with accounts as it came, which gets nothing from there; and with
+//! the token of somebody who may only read, which changes nothing there.
+//!
 //! An input is a request as it looks on the wire, with lines that end in a line feed: request line, header lines, an empty
 //! line, the body. One whose encoding is `chunked` has no length that is known beforehand.
 
@@ -17,9 +20,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::AUTHORIZATION;
 use hyper::http::{HeaderName, HeaderValue};
 use hyper::{Method, Request, Uri, Version};
 use pvr_agent::device::{Device, Runner};
+use pvr_agent::endpoint::access::{AccountsFile, Credential, Scope};
 use pvr_agent::endpoint::log::{Format, Log};
 use pvr_agent::endpoint::{Arrival, Endpoint, Hosts, Limits};
 use pvr_agent::trails::factory;
@@ -31,9 +36,25 @@ const CROWDED: usize = 200;
 /// How long is read of an answer that goes on for as long as its client likes.
 const PATIENCE: Duration = Duration::from_millis(20);
 
+/// What reads and takes more than leave to read.
+const CLOSED_TO_READERS: [&str; 3] = ["/metrics", "/cgi-bin/logs", "/cgi-bin/logs/"];
+
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    /// Somebody on a device without accounts.
+    Anybody,
+    /// Whoever the request says it is.
+    Nobody,
+    /// An account with the scope `read`.
+    Reader,
+}
+
 /// A device, and whom to ask about it.
 struct Place {
     root: PathBuf,
+    /// The token of the reader, if there are accounts.
+    token: Option<HeaderValue>,
     endpoint: Endpoint,
     log: Sink,
     runtime: Runtime,
@@ -59,8 +80,9 @@ fn memory() -> PathBuf {
 }
 
 impl Place {
-    fn new() -> Self {
-        let root = memory().join(format!("routes-fuzz-{}", std::process::id()));
+    fn new(guarded: bool) -> Self {
+        let kind = if guarded { "guarded" } else { "open" };
+        let root = memory().join(format!("routes-fuzz-{}-{kind}", std::process::id()));
         fs::remove_dir_all(&root).ok();
         let storage = factory::make(&root).expect("a storage");
         let logs = root.join("logs/0/pantavisor");
@@ -68,12 +90,18 @@ impl Place {
         fs::write(logs.join("pantavisor.log"), "one line\nand another\n").expect("a log");
         let log = Sink::default();
         let lines = Log::to(Format::Text, Box::new(log.clone())).expect("a thread");
+        let accounts = AccountsFile::within(root.join(".pvr-agent"));
+        let token = guarded.then(|| {
+            let token = accounts.add("reader", Scope::Read, Credential::Token(None), false, false);
+            let token = token.expect("an account").expect("a token");
+            HeaderValue::try_from(format!("Bearer {token}")).expect("a header")
+        });
         let device = Device::open(storage, Runner::Nobody).expect("a device");
         let hosts = Hosts::new(&["device.example".to_owned()], None);
         let endpoint = Endpoint::new(device, Limits::default(), hosts, lines, Vec::new());
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
         let files = files(&root);
-        Self { root, endpoint, log, runtime, files }
+        Self { root, token, endpoint, log, runtime, files }
     }
 }
 
@@ -93,9 +121,11 @@ fn files(root: &Path) -> BTreeSet<PathBuf> {
             let known = ["intact", "lock", "install.lock", "audit.log", "audit.log.1"]
                 .iter()
                 .any(|name| path.ends_with(Path::new(".pvr-agent").join(name)));
+            // What a log is followed by is made by a GET, too.
+            let follows = entry.file_name().to_string_lossy().starts_with("follow.");
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(path);
-            } else if !known && !path.starts_with(root.join(".pvr-agent/pvtx")) {
+            } else if !known && !follows && !path.starts_with(root.join(".pvr-agent/pvtx")) {
                 found.insert(path);
             }
         }
@@ -160,26 +190,32 @@ fn request(data: &[u8]) -> Option<Request<Sent>> {
 
 /// Panics when anything is not as it should be.
 pub fn run(data: &[u8]) {
-    thread_local!(static PLACE: RefCell<Option<Place>> = const { RefCell::new(None) });
-    let Some(request) = request(data) else { return };
-    PLACE.with_borrow_mut(|place| {
-        if place.as_ref().is_none_or(|place| place.files.len() > CROWDED) {
-            place.take();
-            *place = Some(Place::new());
-        }
-        if let Some(place) = place {
-            place.ask(request);
-        }
-    });
+    thread_local!(static PLACES: RefCell<[Option<Place>; 2]> = const { RefCell::new([const { None }; 2]) });
+    for who in [Who::Anybody, Who::Nobody, Who::Reader] {
+        let Some(request) = request(data) else { return };
+        let guarded = who != Who::Anybody;
+        PLACES.with_borrow_mut(|places| {
+            let place = &mut places[usize::from(guarded)];
+            if place.as_ref().is_none_or(|place| place.files.len() > CROWDED) {
+                place.take();
+            }
+            place.get_or_insert_with(|| Place::new(guarded)).ask(request, who);
+        });
+    }
 }
 
 impl Place {
-    fn ask(&mut self, request: Request<Sent>) {
-        let method = request.method().clone();
+    fn ask(&mut self, mut request: Request<Sent>, who: Who) {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        if let Some(token) = self.token.as_ref().filter(|_| who == Who::Reader) {
+            request.headers_mut().insert(AUTHORIZATION, token.clone());
+        }
+        // Who is on the device itself may have metrics without being anybody.
+        let peer = if who == Who::Anybody { [127, 0, 0, 1] } else { [192, 0, 2, 7] };
         let arrival = Arrival {
             scheme: "http",
             local: Some(([127, 0, 0, 1], 12368).into()),
-            peer: Some([127, 0, 0, 1].into()),
+            peer: Some(peer.into()),
             two_lengths: false,
             outbox: None,
             mount: None,
@@ -202,6 +238,9 @@ impl Place {
             (status, json && ended, record, bytes)
         });
         assert!((200..500).contains(&status) || matches!(status, 501 | 503 | 507), "{status}");
+        let read_only = matches!(method, Method::GET | Method::HEAD) && !CLOSED_TO_READERS.contains(&path.as_str());
+        let may = who == Who::Anybody || who == Who::Reader && read_only;
+        assert!(status >= 400 || may, "{method} {path} was let through: {status}");
         if status >= 400 && !record {
             let error: serde_json::Value = serde_json::from_slice(&body).expect("an error is JSON");
             assert_eq!(error["code"], status);
