@@ -161,6 +161,32 @@ fn files_beside_the_storage_are_out_of_reach() {
 }
 
 #[test]
+fn nothing_is_written_beside_the_storage() {
+    if !can_run("nothing_is_written_beside_the_storage") {
+        return;
+    }
+    let device = Device::start(Back::Storage, Shape::Serve);
+    let told = privileges(&device.server);
+    if told["landlock"] != "confined" {
+        skip("nothing_is_written_beside_the_storage", told["landlock"].as_str().unwrap_or("?"));
+        return;
+    }
+    let held = |folder: &Path| fs::read_dir(folder).expect("list").count();
+    // What was the folder of objects when the server began is now a link that leads elsewhere.
+    let outside = tempfile::tempdir().expect("a folder");
+    let link = device.storage.join("objects");
+    fs::rename(&link, device.storage.join("objects.kept")).expect("set it aside");
+    std::os::unix::fs::symlink(outside.path(), &link).expect("a link");
+    let refused = device.server.upload(b"an object of the test\n");
+    assert!(refused.is_err(), "an object was stored outside");
+    assert_eq!(held(outside.path()), 0);
+    // Who starts now is told by the link where the objects are.
+    let server = Server::start(&device.storage);
+    server.upload(b"an object of the test\n").expect("upload");
+    assert!(held(outside.path()) > 0, "the link leads where it should");
+}
+
+#[test]
 fn another_user_serves_a_storage_of_its_own_and_no_other() {
     if !can_run("another_user_serves_a_storage_of_its_own_and_no_other") {
         return;
