@@ -6,7 +6,7 @@ mod replay;
 #[path = "control_server/transcripts.rs"]
 mod transcripts;
 
-use control::{Config, Daemon};
+use control::{Config, Daemon, Pace};
 use std::path::Path;
 
 use pvr_agent::pvctrl::{Command, Control, ControlError, StepName};
@@ -27,7 +27,7 @@ fn started(dir: &Path, config: Config) -> (Daemon, Control) {
 #[test]
 fn a_day_of_a_device() {
     let dir = tempfile::tempdir().unwrap();
-    let (daemon, control) = started(dir.path(), Config::default());
+    let (daemon, control) = started(dir.path(), Config { pace: Pace::ByHand, ..Config::default() });
     let bytes = vec![7u8; 300_000];
     let id = sha(&bytes);
     control.put_object(&id, 300_000, &mut &bytes[..]).unwrap();
@@ -43,6 +43,7 @@ fn a_day_of_a_device() {
     assert_eq!(control.steps().unwrap()[1].commit_message, "a \"message\"");
     control.command(&Command::LocalRun(name.clone())).unwrap();
     assert!(matches!(control.command(&Command::RunGc), Err(ControlError::Busy { updating: false, .. })));
+    daemon.configure(|config| config.pace = Pace::Every(Duration::from_millis(60)));
     let deadline = Instant::now() + Duration::from_secs(20);
     while control.progress(&name).unwrap().status != Status::Updated {
         assert!(Instant::now() < deadline, "{:?}", control.progress(&name));

@@ -191,7 +191,9 @@ fn filled_after(small: &Small, server: &Server, object: &[u8], sent: usize) -> R
     let url = agent::member(&announced, 200, "signed-puturl").expect("a URL");
     let target = Target::parse(&url);
     let mut conn = Conn::open(&target.host).expect("connect");
-    conn.head("PUT", &target.path, &[], Some(object.len() as u64)).expect("send the head");
+    conn.head("PUT", &target.path, &[("Expect", "100-continue")], Some(object.len() as u64)).expect("send the head");
+    // It is admitted: what it needs is set aside, where that can be done.
+    assert_eq!(conn.receive_one("PUT").expect("an answer").status, 100);
     conn.raw(&object[..sent]).expect("send a part");
     std::thread::sleep(std::time::Duration::from_millis(100));
     small.leave_pages(0);

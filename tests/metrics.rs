@@ -150,11 +150,8 @@ fn from_elsewhere_metrics_take_the_scope_of_an_administrator() {
 
 fn begun_upload(server: &Server) -> Client {
     let mut client = server.connect();
-    let id = sha(b"never sent");
-    client.send(format!(
-        "PUT /cgi-bin/pvr/objects/{id}/blob HTTP/1.1\r\nHost: {}\r\nContent-Length: 999999\r\n\r\nbegun",
-        server.address
-    ));
+    client.begin_upload(&sha(b"never sent"), 999_999);
+    client.send("begun");
     client
 }
 
@@ -208,7 +205,7 @@ fn asked(server: &Server, method: &str, below: &str, body: &[u8]) -> (Option<u16
 #[test]
 fn whoever_runs_into_a_limit_is_answered_closed_and_counted() {
     let usual = Limits::default;
-    let short = Duration::from_millis(150);
+    let (short, second) = (Duration::from_millis(150), Duration::from_secs(1));
     let rows: Vec<(Limit, Limits, Option<u16>, Run)> = vec![
         (Limit::Connections, Limits { connections: 2, ..usual() }, None, |server| {
             let oldest = server.connect();
@@ -218,7 +215,6 @@ fn whoever_runs_into_a_limit_is_answered_closed_and_counted() {
         }),
         (Limit::PerAddress, Limits { per_address: 1, ..usual() }, Some(503), |server| {
             let _busy = begun_upload(server);
-            std::thread::sleep(Duration::from_millis(200));
             asked(server, "GET", "pvr/status", b"")
         }),
         (Limit::Head, usual(), Some(431), |server| {
@@ -231,17 +227,17 @@ fn whoever_runs_into_a_limit_is_answered_closed_and_counted() {
             client.send("GET / HT");
             answered(client, "GET")
         }),
-        (Limit::IdleTime, Limits { idle_time: short, ..usual() }, None, |server| answered(server.connect(), "GET")),
+        (Limit::IdleTime, Limits { idle_time: second, ..usual() }, None, |server| answered(server.connect(), "GET")),
         (Limit::BodyPace, Limits { stall_time: short, ..usual() }, Some(408), |server| {
             answered(begun_upload(server), "PUT")
         }),
-        (Limit::AnswerPace, Limits { stall_time: short, ..usual() }, None, |server| {
+        (Limit::AnswerPace, Limits { stall_time: second, ..usual() }, None, |server| {
             let bytes = vec![1; 24 << 20];
             assert_eq!(server.upload(&bytes).status, 200);
             let mut client = server.connect();
             let id = sha(&bytes);
             client.send(format!("GET /cgi-bin/pvr/objects/{id}/blob HTTP/1.1\r\nHost: {}\r\n\r\n", server.address));
-            std::thread::sleep(Duration::from_secs(1));
+            std::thread::sleep(Duration::from_secs(4));
             // What was on its way comes, and no more.
             let mut all = Vec::new();
             let _ = client.stream.read_to_end(&mut all);
@@ -318,10 +314,12 @@ fn whoever_runs_into_a_limit_is_answered_closed_and_counted() {
         assert!(closed, "{name}: the connection can still be used");
         if matches!(which, Limit::PerAddress) {
             // Whoever was busy has gone now; else metrics would be refused, too.
-            std::thread::sleep(Duration::from_millis(300));
+            std::thread::sleep(Duration::from_secs(1));
         }
         let counted = metrics(&server);
-        assert_eq!(counted[&limit(name)], 1.0, "{name}: {counted:?}");
+        // Who asks for this may find those of before still connected.
+        let again = which == Limit::Connections && counted[&limit(name)] == 2.0;
+        assert!(counted[&limit(name)] == 1.0 || again, "{name}: {counted:?}");
         for (other, name) in Limit::ALL.iter().filter(|(other, _)| *other != which) {
             assert_eq!(counted[&limit(name)], 0.0, "{which:?}, and {other:?} was counted");
         }

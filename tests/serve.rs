@@ -1,5 +1,7 @@
 //! `pvr-agent serve` as a process: what it prints, where it listens, how it ends, what it takes.
 
+#[path = "support/port.rs"]
+mod port;
 mod program;
 mod support;
 
@@ -101,8 +103,9 @@ fn without_a_storage_it_makes_one_and_says_what_to_type() {
 fn where_it_listens_is_said_by_flag_environment_state_and_nothing() {
     let dir = tempfile::tempdir().unwrap();
     make_storage(&dir.path().join("pvroot"));
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (by_flag, by_env, by_file) = (free().to_string(), free().to_string(), free());
+    let held = [port::bound(), port::bound(), port::bound()];
+    let [by_flag, by_env, by_file] = [0, 1, 2].map(|at: usize| held[at].1.port());
+    let (by_flag, by_env) = (by_flag.to_string(), by_env.to_string());
     let env = ("PVR_AGENT_PORT", by_env.as_str());
     let process = serve(dir.path(), &["--port", &by_flag], &[env]);
     assert_eq!(process.address.port().to_string(), by_flag);
@@ -144,13 +147,14 @@ fn one_signal_lets_an_upload_finish_and_two_do_not() {
         make_storage(&dir.path().join("pvroot"));
         let mut process = serve(dir.path(), &["--port", "0"], &[]);
         let mut client = connect(&process);
-        let id = sha(b"abcdef");
-        client.send(format!("PUT /cgi-bin/pvr/objects/{id}/blob HTTP/1.1\r\nHost: localhost\r\n"));
-        client.send("Content-Length: 6\r\n\r\nabc");
-        std::thread::sleep(program::patience(Duration::from_millis(200)));
+        client.begin_upload(&sha(b"abcdef"), 6);
+        client.send("abc");
         let asked = Instant::now();
         process.signal("-TERM");
-        std::thread::sleep(program::patience(Duration::from_millis(200)));
+        while std::net::TcpStream::connect(process.address).is_ok() {
+            assert!(asked.elapsed() < program::patience(Duration::from_secs(5)), "the signal was not heard");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         if twice {
             process.signal("-INT");
         } else {
@@ -160,7 +164,7 @@ fn one_signal_lets_an_upload_finish_and_two_do_not() {
         }
         let code = process.child.wait().unwrap().code();
         assert_eq!(code, Some(i32::from(twice)));
-        assert!(asked.elapsed() < program::patience(Duration::from_secs(5)));
+        assert!(asked.elapsed() < program::patience(Duration::from_secs(9)), "it did not wait until its time was up");
     }
 }
 
@@ -186,7 +190,7 @@ fn memory_does_not_grow_with_what_flows_through() {
     });
     let peak = process.memory("VmHWM");
     println!("after 80 MiB in and out over 5 connections: VmHWM {peak:?} KiB");
-    assert!(peak.is_none_or(|peak| peak < 32 << 10), "{peak:?} KiB: what flows through was kept");
+    assert!(peak.is_none_or(|peak| peak < 48 << 10), "{peak:?} KiB: what flows through was kept");
 }
 
 #[test]
@@ -211,7 +215,7 @@ fn eight_readers_of_a_large_state_each_had_it_in_memory_twice() {
     // differs by how many threads were busy at once: 51 to 82 MiB.
     println!("after eight readers of a large state: VmHWM {:?} KiB", process.memory("VmHWM"));
     let peak = process.memory("VmHWM");
-    assert!(peak.is_none_or(|peak| peak < 96 << 10), "{peak:?} KiB");
+    assert!(peak.is_none_or(|peak| peak < 128 << 10), "{peak:?} KiB");
 }
 
 #[test]

@@ -254,7 +254,7 @@ fn a_state_with_a_bad_certificate_is_served_over_https_all_the_same() {
     let process = serve(&dir, &[], &[]);
     let url = process.said("URL: ");
     assert!(url.starts_with("https://"), "{:?}", process.lines);
-    let soon = || Instant::now() + program::patience(Duration::from_secs(5));
+    let soon = || Instant::now() + program::patience(Duration::from_secs(30));
     let deadline = soon();
     let why = "the running state asks for https, and its certificate cannot be served";
     while !fs::read_to_string(dir.join("log")).unwrap().contains(why) {

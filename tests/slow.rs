@@ -193,10 +193,10 @@ fn a_thousand_slow_clients() {
                 let time = ask(&server, number, &state, &mut dice, &mut again);
                 if number.is_multiple_of(UPLOADS) {
                     uploads.push(time);
-                    most = most.max(descriptors(&server));
                 } else {
                     took.push(time);
                 }
+                most = most.max(descriptors(&server));
                 std::thread::sleep(PAUSE);
             }
         }));
@@ -220,9 +220,11 @@ fn a_thousand_slow_clients() {
         uploads.iter().max()
     );
     assert!(took.len() > 10, "a good client was kept from asking: {took:?}");
-    assert!(at(99) < program::patience(WITHIN), "99 of 100 within {:?}", at(99));
+    // A debug build on a busy machine shows that a good client gets its answers, not how fast.
+    let (within, one_in) = if program::is_told() { (program::patience(WITHIN), 50) } else { (8 * WITHIN, 5) };
+    assert!(at(99) < within, "99 of 100 within {:?}", at(99));
     // An emulated processor takes so long for each that there are too many at once.
-    assert!(program::emulated() || again * 50 <= took.len(), "{again} of {} were cut off", took.len());
+    assert!(program::emulated() || again * one_in <= took.len(), "{again} of {} were cut off", took.len());
     assert!(most > at_rest + 200, "these were no crowd: {most} descriptors");
     assert!(most <= DESCRIPTORS, "{most} descriptors");
     let limit = if program::is_told() { MEMORY_KIB } else { MEMORY_OF_DEBUG_KIB };

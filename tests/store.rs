@@ -273,6 +273,7 @@ fn publishing_and_staging_beside_a_tireless_collector() {
 
 #[test]
 fn a_sweep_removes_what_belongs_to_nobody_and_nothing_else() {
+    let _alone = nobody_starts();
     let dir = tempfile::tempdir().unwrap();
     let store = store_in(dir.path(), Some(Capabilities::NONE));
     let tmp = store.agent().join("tmp");
@@ -306,6 +307,7 @@ fn a_sweep_removes_what_belongs_to_nobody_and_nothing_else() {
 
 #[test]
 fn collecting_excludes_using_and_the_other_way_round() {
+    let _alone = nobody_starts();
     let dir = tempfile::tempdir().unwrap();
     let store = store_in(dir.path(), None);
     let (a, b) = (store.lock_shared().unwrap(), store.lock_shared().unwrap());

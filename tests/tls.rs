@@ -48,6 +48,8 @@ fn get(url: &str, trust: Trust, patience: Duration) -> Result<Vec<u8>, NetError>
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+/// For what succeeds, or fails by itself.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn clone_change_and_post() {
@@ -76,9 +78,9 @@ fn every_address_in_an_answer_has_the_scheme_of_the_listener() {
     let server = serve(pki.leaf("leaf", HERE));
     let base = url(&server);
     let trust = || Trust::File(pki.ca().into());
-    let text = String::from_utf8(get(&format!("{base}/.pvrremote"), trust(), SECOND).unwrap()).unwrap();
+    let text = String::from_utf8(get(&format!("{base}/.pvrremote"), trust(), PATIENCE).unwrap()).unwrap();
     assert!(text.contains(&format!("{base}/json")), "{text}");
-    let steps = String::from_utf8(get(&format!("{base}/steps/0/.pvrremote"), trust(), SECOND).unwrap()).unwrap();
+    let steps = String::from_utf8(get(&format!("{base}/steps/0/.pvrremote"), trust(), PATIENCE).unwrap()).unwrap();
     assert!(!text.contains("http://") && !steps.contains("http://"), "{text} {steps}");
 }
 
@@ -133,7 +135,7 @@ fn what_is_wrong_with_a_certificate_is_said() {
     let trust = || Trust::File(pki.ca().into());
     let of = |files: TlsFiles| {
         let server = serve(files);
-        match get(&url(&server), trust(), SECOND) {
+        match get(&url(&server), trust(), PATIENCE) {
             Err(NetError::Tls(error)) => error,
             other => panic!("{other:?}"),
         }
@@ -160,12 +162,12 @@ fn a_servers_own_certificate_was_not_believed_when_it_called_itself_an_authority
     pki.openssl("req -x509 -newkey rsa:2048 -nodes -keyout own.key -out own.crt -days 10 -subj /CN=x -addext subjectAltName=DNS:localhost");
     let own = || Trust::File(pki.at("own.crt"));
     let server = serve(pki.files("own"));
-    get(&url(&server), own(), SECOND).unwrap();
+    get(&url(&server), own(), PATIENCE).unwrap();
     let by_address = format!("https://{}/", server.address);
-    let error = get(&by_address, own(), SECOND).unwrap_err();
+    let error = get(&by_address, own(), PATIENCE).unwrap_err();
     assert!(matches!(error, NetError::Tls(TlsError::WrongName { .. })), "{error}");
     for trust in [Trust::BuiltIn, Trust::File(pki.ca().into())] {
-        let error = get(&url(&server), trust, SECOND).unwrap_err();
+        let error = get(&url(&server), trust, PATIENCE).unwrap_err();
         assert!(matches!(error, NetError::Tls(TlsError::UnknownAuthority)), "{error}");
     }
 }
@@ -180,11 +182,11 @@ fn peer(times: usize, with: impl Fn(std::net::TcpStream) + Send + 'static) -> (S
 #[test]
 fn peers_that_are_no_tls_or_never_get_there() {
     let plain = Server::start();
-    let error = get(&url(&plain), Trust::Anyone, SECOND).unwrap_err();
+    let error = get(&url(&plain), Trust::Anyone, PATIENCE).unwrap_err();
     assert!(matches!(error, NetError::Tls(TlsError::NotTls)), "{error}");
     assert!(error.to_string().contains("begins with http://"), "{error}");
 
-    let short = Duration::from_millis(400);
+    let short = SECOND;
     let failed = |with: fn(std::net::TcpStream)| {
         let (url, thread) = peer(1, with);
         let begun = Instant::now();
@@ -262,7 +264,7 @@ fn an_end_is_one_only_if_the_server_says_so() {
             }
             stream.flush().unwrap();
         });
-        let got = get(&url, Trust::File(pki.ca().into()), SECOND);
+        let got = get(&url, Trust::File(pki.ca().into()), PATIENCE);
         match says_so {
             true => assert_eq!(got.unwrap(), b"up to the end"),
             false => assert!(matches!(got, Err(NetError::Closed { .. })), "{got:?}"),
@@ -407,7 +409,7 @@ fn keys_of_every_kind_and_what_is_said_of_the_others() {
         }
         pki.sign("ca", name, "leaf", HERE, pki::VALID);
         let server = serve(pki.files(name));
-        get(&url(&server), Trust::File(pki.ca().into()), SECOND).unwrap_or_else(|error| panic!("{name}: {error}"));
+        get(&url(&server), Trust::File(pki.ca().into()), PATIENCE).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
     // What `openssl ecparam -genkey` writes has the curve in front.
     let params = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
@@ -514,8 +516,10 @@ fn new_files_are_served_and_bad_ones_are_not() {
     put(&old.key, &files.key);
     assert!(serves(&server, &old.cert, &both), "{}", server.log());
     let before = warned();
-    // Written in place, half; then gone; then right again.
-    fs::write(&files.cert, &fs::read(&new.cert).unwrap()[..300]).unwrap();
+    // Half of it; then gone; then right again.
+    let half = pki.at("half");
+    fs::write(&half, &fs::read(&new.cert).unwrap()[..300]).unwrap();
+    put(&half, &files.cert);
     stays(&old.cert, before + 1);
     fs::remove_file(&files.cert).unwrap();
     stays(&old.cert, before + 2);

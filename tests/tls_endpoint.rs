@@ -115,9 +115,11 @@ fn until_closed(tcp: &mut TcpStream) -> Duration {
 
 #[test]
 fn whoever_does_not_shake_hands_is_left() {
-    let site = Site::new(Limits { head_time: 600 * MS, ..Limits::default() });
-    let took = until_closed(&mut site.tcp());
-    assert!(took > 400 * MS && took < 3000 * MS, "silent: {took:?}");
+    let site = Site::new(Limits { head_time: 3000 * MS, ..Limits::default() });
+    let begun = Instant::now();
+    until_closed(&mut site.tcp());
+    let took = begun.elapsed();
+    assert!(took > 2500 * MS && took < 15_000 * MS, "silent: {took:?}");
     site.logs("no TLS handshake within");
 
     // A hello that drips in.
@@ -125,14 +127,14 @@ fn whoever_does_not_shake_hands_is_left() {
     let begun = Instant::now();
     let mut byte = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3].into_iter().chain(std::iter::repeat(7));
     while drips.write_all(&[byte.next().unwrap()]).is_ok() {
-        assert!(begun.elapsed() < 5000 * MS, "it is still listened to");
+        assert!(begun.elapsed() < 15_000 * MS, "it is still listened to");
         thread::sleep(50 * MS);
     }
 
     for garbage in [&[0; 300][..], &[0x16, 3, 1, 0xff, 0xff, 1, 2, 3], b"\x80\x2e\x01\x03\x01", b"hello\r\n\r\n"] {
         let mut tcp = site.tcp();
         tcp.write_all(garbage).unwrap();
-        assert!(until_closed(&mut tcp) < 3000 * MS, "{garbage:?}");
+        assert!(until_closed(&mut tcp) < 2500 * MS, "{garbage:?}");
     }
     site.logs("the TLS handshake failed");
     drop(site.tcp());
@@ -180,7 +182,7 @@ fn stopping_waits_for_no_handshake() {
 
 #[test]
 fn clocks_of_heads_and_of_silence() {
-    let site = Site::new(Limits { head_time: 500 * MS, idle_time: 1500 * MS, ..Limits::default() });
+    let site = Site::new(Limits { head_time: 3000 * MS, idle_time: 1500 * MS, ..Limits::default() });
     let mut slow = site.connect();
     send(&mut slow, "GET /cgi-bin/pvr/status HTTP/1.1\r\nHo");
     let late = answer(&mut slow);
@@ -194,7 +196,7 @@ fn clocks_of_heads_and_of_silence() {
     let begun = Instant::now();
     let idle = answer(&mut site.connect());
     assert_eq!(idle.status, 0);
-    assert!(begun.elapsed() > 1200 * MS && begun.elapsed() < 4000 * MS, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() > 1200 * MS && begun.elapsed() < 8000 * MS, "{:?}", begun.elapsed());
 }
 
 #[test]

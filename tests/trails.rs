@@ -247,6 +247,7 @@ fn what_the_daemon_took_in_and_never_ran_is_filled_in() {
 
 #[test]
 fn a_revision_that_was_set_aside_comes_back() {
+    let _alone = nobody_starts();
     let dir = quick_dir();
     let storage = factory::make(dir.path()).unwrap();
     upload_all(&storage);
@@ -370,8 +371,11 @@ fn a_name_whose_revision_was_being_collected_was_refused_as_if_it_had_run() {
     fs::remove_file(rev.join(".pv/progress")).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            std::thread::sleep(std::time::Duration::from_millis(60));
-            fs::remove_dir_all(&rev).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(40));
+            // Once its state has gone, the new one may come before the folder goes.
+            if let Err(error) = fs::remove_dir_all(&rev) {
+                assert_eq!(error.kind(), std::io::ErrorKind::DirectoryNotEmpty);
+            }
         });
         install_as(&storage, "locals/x", &system("2")).unwrap();
     });

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! One JSON object a line, of at most [`LINE`] bytes, whose end is cut off the names in it if need be; nothing in it acts on a
-//! terminal. With [`FULL`] bytes, the file takes the place of the one before, so that both have twice as many at most.
+//! terminal. With [`FULL`] bytes, the file takes the place of the one before, so that both have twice as many, and what other processes
+//! write while one moves it.
 //!
 //! Several processes write: each line goes out in one write at the end of the file (`O_APPEND`), which takes no lock. Who finds the
 //! file full moves it under a lock on it, and only if it still has its name; a lock that another process sleeps on is not waited
@@ -208,7 +209,8 @@ mod tests {
         assert_eq!(all.len(), writers * each);
         for name in ["audit.log", "audit.log.1"] {
             let meta = fs::metadata(folder.path().join(name)).unwrap();
-            assert!(meta.len() <= FULL + 8 * 128 && meta.mode() & 0o777 == 0o600, "{name}: {}", meta.len());
+            // Who turns may be held up in the middle of it, and the others write on.
+            assert!(meta.len() < 2 * FULL && meta.mode() & 0o777 == 0o600, "{name}: {}", meta.len());
         }
     }
 

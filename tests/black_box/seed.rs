@@ -104,28 +104,43 @@ pub struct Entry {
     pub sha: String,
 }
 
-/// Every file below `root`, by its relative path. Symbolic links are entries with their target as content.
+/// Every file below `root`, by its relative path. Symbolic links are entries with their target as content. What goes while this is
+/// looked at is not there.
 pub fn tree(root: &Path) -> BTreeMap<String, Entry> {
     let mut found = BTreeMap::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
-        for item in fs::read_dir(&folder).unwrap_or_else(|err| panic!("list {}: {err}", folder.display())) {
+        let Some(items) = there(fs::read_dir(&folder), &folder) else {
+            assert!(folder != root, "{} is not there", root.display());
+            continue;
+        };
+        for item in items {
             let path = item.expect("an entry").path();
-            let meta = fs::symlink_metadata(&path).expect("metadata");
+            let Some(meta) = there(fs::symlink_metadata(&path), &path) else { continue };
             if meta.is_dir() {
                 folders.push(path);
                 continue;
             }
             let bytes = if meta.is_symlink() {
-                fs::read_link(&path).expect("read a link").into_os_string().into_encoded_bytes()
+                fs::read_link(&path).map(|to| to.into_os_string().into_encoded_bytes())
             } else {
-                fs::read(&path).expect("read a file")
+                fs::read(&path)
             };
+            let Some(bytes) = there(bytes, &path) else { continue };
             let name = path.strip_prefix(root).expect("below").to_string_lossy().into_owned();
             found.insert(name, Entry { mode: meta.mode() & 0o7777, inode: meta.ino(), sha: super::sha256(&bytes) });
         }
     }
     found
+}
+
+/// `None`: it has gone.
+fn there<T>(result: std::io::Result<T>, path: &Path) -> Option<T> {
+    match result {
+        Ok(found) => Some(found),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => panic!("{}: {error}", path.display()),
+    }
 }
 
 /// Everything but the agent's own folder, and without modes and inodes: what a device would see.

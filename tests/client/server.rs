@@ -58,6 +58,7 @@ pub struct Server {
     log: Arc<Mutex<Vec<Request>>>,
     connections: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
+    listening: Option<thread::JoinHandle<()>>,
 }
 
 impl Server {
@@ -68,7 +69,7 @@ impl Server {
         let (connections, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let handler: Arc<Handler> = Arc::new(handler);
         let (in_log, counted, stopped) = (Arc::clone(&log), Arc::clone(&connections), Arc::clone(&stop));
-        thread::spawn(move || {
+        let listening = thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if stopped.load(Ordering::Relaxed) {
                     return;
@@ -78,7 +79,7 @@ impl Server {
                 thread::spawn(move || serve(stream, &*handler, &log));
             }
         });
-        Self { address, log, connections, stop }
+        Self { address, log, connections, stop, listening: Some(listening) }
     }
 
     pub fn requests(&self) -> Vec<Request> {
@@ -99,6 +100,10 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         TcpStream::connect(self.address).ok();
+        // Nobody is there from now on.
+        if let Some(listening) = self.listening.take() {
+            listening.join().ok();
+        }
     }
 }
 

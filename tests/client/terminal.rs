@@ -14,6 +14,9 @@ use rustix::termios::{LocalModes, tcgetattr};
 
 use crate::pvr::{Ran, program};
 
+/// What no program writes.
+const END: &str = "<<< the end >>>";
+
 pub struct Terminal {
     keyboard: File,
     slave: File,
@@ -77,8 +80,16 @@ impl Terminal {
                 None => thread::sleep(Duration::from_millis(5)),
             }
         };
-        thread::sleep(Duration::from_millis(100));
         assert!(self.echoes(), "the terminal is left without echo");
-        Ran { code, out: String::new(), err: self.screen() }
+        // All that was written comes before this.
+        self.slave.write_all(END.as_bytes()).unwrap();
+        loop {
+            let screen = self.screen();
+            if let Some(err) = screen.strip_suffix(END) {
+                return Ran { code, out: String::new(), err: err.to_owned() };
+            }
+            assert!(begun.elapsed() < program::patience(Duration::from_secs(90)), "{screen}");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }

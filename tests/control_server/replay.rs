@@ -113,7 +113,7 @@ pub fn run(all: &[Transcript], numbers: &[std::ops::RangeInclusive<u32>], strict
     let verdicts = vec![(super::sha(&bad[at..]).to_string(), "Secureboot: Signature validation failed")];
     let config = Config { pace: Pace::ByHand, facts, strict, verdicts, ..Config::default() };
     let daemon = Daemon::start(&dir.path().join("storage"), &socket, config);
-    let mut player = Player { daemon, stand, root: dir.path().join("storage") };
+    let mut player = Player { daemon, stand, root: dir.path().join("storage"), left: false };
     let mut out = Replayed { steps: 0, deaf: 0, wrong: Vec::new() };
     for transcript in all.iter().filter(|t| numbers.iter().any(|range| range.contains(&t.number()))) {
         out.steps += 1;
@@ -134,10 +134,19 @@ struct Player {
     daemon: Daemon,
     stand: Stand,
     root: std::path::PathBuf,
+    /// The client before left in the middle.
+    left: bool,
 }
 
 impl Player {
     fn play(&mut self, transcript: &Transcript) -> Option<String> {
+        if std::mem::replace(&mut self.left, transcript.end == "left") {
+            // What the one that left has done shows only once the daemon has seen it leave.
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while self.daemon.is_connected() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         self.unrecorded(transcript.number());
         let request = self.stand.request(transcript);
         let wanted = self.stand.response(transcript);

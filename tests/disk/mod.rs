@@ -11,6 +11,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tempfile::TempDir;
 
 /// So many of `full` repetitions as `PVR_ROUNDS` (per cent, 5 if unset) says, at least one.
@@ -37,6 +38,18 @@ pub struct Mount {
     _dir: TempDir,
 }
 
+/// Held for writing while a program is started: until it is one, the child has a copy of every descriptor, and of the locks on them.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// Nobody here starts a program while this is held: a lock that is given up can be had at once.
+pub fn nobody_starts() -> RwLockReadGuard<'static, ()> {
+    STARTING.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn starting() -> RwLockWriteGuard<'static, ()> {
+    STARTING.write().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Mount {
     pub fn path(&self) -> &Path {
         &self.path
@@ -55,7 +68,9 @@ impl Mount {
         fs::create_dir(&path).unwrap();
         fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
         let image = image.to_str().unwrap().to_owned();
+        let turn = starting();
         let made = Command::new("mkfs.ext4").args(["-q", "-F", &image]).status().is_ok_and(|status| status.success());
+        drop(turn);
         if !made {
             return skip("mkfs.ext4");
         }
@@ -74,7 +89,9 @@ impl Mount {
     }
 
     fn at(dir: TempDir, args: &[&str], path: &Path) -> Option<Self> {
+        let turn = starting();
         let output = Command::new("mount").args(args).arg(path).output().unwrap();
+        drop(turn);
         if output.status.success() {
             return Some(Self { path: path.to_owned(), _dir: dir });
         }
@@ -83,6 +100,7 @@ impl Mount {
 
     pub fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
+        let _turn = starting();
         let status = Command::new("mount").args(["-o", &options]).arg(&self.path).status().unwrap();
         assert!(status.success(), "mount -o {options}");
     }
@@ -91,6 +109,7 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         // A child that another test is starting may hold a descriptor on it for a moment: then it goes when it can.
+        let _turn = starting();
         let gone = Command::new("umount").arg(&self.path).output().is_ok_and(|output| output.status.success());
         if !gone {
             let _ = Command::new("umount").arg("-l").arg(&self.path).status();

@@ -188,7 +188,7 @@ pub fn all() {
                 // Two threads may do the same, or one of them for both.
                 tally.missed += 1;
                 println!("faults: not reached again: {when}");
-                if fault.point.nth == 0 {
+                if fault.point.nth == 0 && !is_by_the_clock(&fault.point) {
                     tally.findings.push(format!("{when}: it was not reached again"));
                 }
                 continue;
@@ -226,6 +226,12 @@ fn on(kernel: Kernel) -> &'static str {
         Kernel::New => "",
         Kernel::Old => " on an old kernel",
     }
+}
+
+/// Whether it depends on the clock if a point is reached: a line of the audit log is written beside the answer, which may be all
+/// that a scenario waits for, and an index is kept only of files that are not too fresh to be told apart.
+fn is_by_the_clock(point: &Point) -> bool {
+    [".pvr-agent/audit.log", ".pvr/index"].iter().any(|name| point.call.about.contains(name))
 }
 
 /// A fault, for people.

@@ -8,7 +8,6 @@ use super::black_box::program;
 use super::black_box::seed::{File, Seed};
 use super::shape::Shape;
 use super::shape::control::{Config, Daemon, Pace};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -98,10 +97,11 @@ impl Device {
     }
 }
 
-/// A port that is free, and stays ours when the server on it ends: nobody else here asks for one by its number.
+/// On a port that is free, and stays ours when the server on it ends: nobody else here asks for one by its number.
 fn serve(socket: bool, place: &Path) -> (Server, u16) {
-    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
-    (spawn(socket, place, port), port)
+    let server = spawn(socket, place, 0);
+    let port = http::Target::parse(&server.base).host.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    (server, port.expect("a port"))
 }
 
 fn spawn(socket: bool, place: &Path, port: u16) -> Server {

@@ -66,7 +66,7 @@ const MEASURES: &[Measure] = &[
         let headers = [("Expect", "100-continue"), JSON[0]];
         conn.head("POST", "/cgi-bin/pvr/objects", &headers, Some(text.len() as u64)).expect("send");
         let mut socket = conn.socket().expect("a socket");
-        socket.set_read_timeout(Some(Duration::from_millis(600))).expect("set a timeout");
+        socket.set_read_timeout(Some(Duration::from_secs(3))).expect("set a timeout");
         let mut first = [0; 12];
         let got = std::io::Read::read(&mut socket, &mut first).unwrap_or(0);
         if first[..got].ends_with(b" 100") { "100" } else { "nothing; the client sends after a while" }.to_owned()
@@ -88,7 +88,7 @@ const MEASURES: &[Measure] = &[
         let mut conn = Conn::open(&device.server.host()).expect("connect");
         conn.send("GET", "/cgi-bin/pvr/steps/locals/waits/events?stream", &[], b"").expect("ask");
         let mut socket = conn.socket().expect("a socket");
-        socket.set_read_timeout(Some(Duration::from_secs(2))).expect("set a timeout");
+        socket.set_read_timeout(Some(Duration::from_secs(6))).expect("set a timeout");
         let (mut seen, mut piece) = (Vec::new(), [0; 4096]);
         while !String::from_utf8_lossy(&seen).contains("\n\n") || !String::from_utf8_lossy(&seen).contains("TESTING") {
             match std::io::Read::read(&mut socket, &mut piece) {

@@ -131,7 +131,7 @@ impl Shape {
         let deadline = Instant::now() + Duration::from_secs(10);
         // nginx listens before what runs its programs does, and has a 502 for who asks then.
         let runs = || self != Self::Nginx || UnixStream::connect(root.join("fcgi.sock")).is_ok();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() || !runs() {
+        while !children.iter().any(|child| listens(child, port)) || !runs() {
             let ended = children.iter_mut().any(|child| child.try_wait().expect("look at the server").is_some());
             if ended || Instant::now() > deadline {
                 for child in &mut children {
@@ -144,6 +144,21 @@ impl Shape {
         }
         Some(Server::behind(children, base, folder))
     }
+}
+
+/// Whether it is this process that listens on the port: somebody else may have got it first.
+fn listens(child: &Child, port: u16) -> bool {
+    let (port, listening) = (format!(":{port:04X}"), "0A");
+    let sockets = fs::read_to_string("/proc/net/tcp").expect("the sockets");
+    let inodes: Vec<String> = sockets
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|row| row.len() > 9 && row[1].ends_with(&port) && row[3] == listening)
+        .map(|row| format!("socket:[{}]", row[9]))
+        .collect();
+    let held = fs::read_dir(format!("/proc/{}/fd", child.id())).into_iter().flatten().flatten();
+    held.filter_map(|entry| fs::read_link(entry.path()).ok())
+        .any(|to| inodes.iter().any(|inode| to == Path::new(inode)))
 }
 
 /// The folder of programs, as `cgi/README.md` has it.

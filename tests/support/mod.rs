@@ -153,9 +153,10 @@ impl Server {
     pub fn snapshot(&self) -> BTreeMap<String, (u64, u64)> {
         use std::os::unix::fs::MetadataExt;
         fn walk(dir: &Path, root: &Path, found: &mut BTreeMap<String, (u64, u64)>) {
-            for entry in std::fs::read_dir(dir).unwrap() {
+            // What is cleared away meanwhile is not there.
+            for entry in std::fs::read_dir(dir).into_iter().flatten() {
                 let path = entry.unwrap().path();
-                let meta = path.symlink_metadata().unwrap();
+                let Ok(meta) = path.symlink_metadata() else { continue };
                 let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
                 if meta.is_dir() {
                     walk(&path, root, found);
@@ -247,6 +248,13 @@ impl Client {
 
     pub fn post(&mut self, envelope: &str) -> Response {
         self.request("POST", "steps", &[("Content-Type", "text/plain; charset=utf-8")], envelope.as_bytes())
+    }
+
+    /// Begins an upload of `length` bytes, and waits until the server wants them: it is at work then.
+    pub fn begin_upload(&mut self, sha256: &ObjectId, length: usize) {
+        self.send(format!("PUT {BASE}/objects/{sha256}/blob HTTP/1.1\r\nHost: {}\r\n", self.host));
+        self.send(format!("Content-Length: {length}\r\nExpect: 100-continue\r\n\r\n"));
+        assert_eq!(self.response("PUT").status, 100);
     }
 
     /// The next response.

@@ -283,9 +283,15 @@ impl Daemon {
         update::say(&mut self.state(), name, status, message, progress);
     }
 
+    /// Whether it has a connection that it has not seen the end of.
+    pub fn is_connected(&self) -> bool {
+        !self.shared.connections.lock().unwrap().is_empty()
+    }
+
     /// Whether an update is under way.
     pub fn is_updating(&self) -> bool {
-        self.state().update.is_running()
+        let state = self.state();
+        state.update.is_running() || state.update.is_pending()
     }
 
     /// Nobody answers for so long.
