@@ -88,6 +88,9 @@ for registry in "$CARGO_HOME"/registry/src/*; do places+=("$registry=/crates"); 
 # Nothing unwinds: a panic aborts.
 flags="'-Cforce-unwind-tables=no'"
 for place in "${places[@]}"; do flags+=", '--remap-path-prefix=$place'"; done
+# Every error can be shown to programmers, whose names are all that anything here prints of that. Only a compiler that may build the
+# standard library knows how to leave out the rest.
+[ -n "${source:-}" ] || flags+=", '-Zfmt-debug=shallow'"
 
 
 settings=()

@@ -9,6 +9,9 @@ use crate::endpoint::config::PORT;
 use crate::endpoint::route;
 use crate::repo::shown;
 
+/// What the device is reached by where no control socket is.
+pub(super) const STORAGE: &str = "storage";
+
 /// The storage, the URL, and what to type to get a copy.
 pub(super) struct Announcement<'a> {
     /// What the device is reached by.
@@ -69,6 +72,11 @@ impl fmt::Display for Announcement<'_> {
         }
         if self.runner == Runner::Nobody {
             writeln!(f, "stand-alone: no Pantavisor here, a posted revision becomes the current one at once")?;
+        } else if self.back_end == STORAGE {
+            writeln!(
+                f,
+                "installed only: not through Pantavisor's control socket, a posted revision waits for 'pvcontrol cmd run'"
+            )?;
         }
         writeln!(f, "signatures: {}", self.signatures)?;
         writeln!(f, "privileges: {}", self.confined)?;

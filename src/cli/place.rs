@@ -2,7 +2,7 @@
 //!
 //! | environment | configuration (`httpd`) | |
 //! |---|---|---|
-//! | `PVR_AGENT_SOCKET` | | the control socket; without, and if no storage is named, the first that is found |
+//! | `PVR_AGENT_SOCKET` | | the control socket; without, the first that is found, unless a storage elsewhere than in `/storage` is named. `none`: the storage alone |
 //! | `PVR_AGENT_ON_POST` | | what becomes of a revision: `run`, `run-commit`, `install` |
 //! | `PVR_AGENT_GC` | | `1`: Pantavisor may be told to collect where there is no room |
 //! | `PVR_AGENT_STORAGE` | `storage` | the storage; without, `/storage`, else `./pvroot` |
@@ -53,12 +53,20 @@ pub(super) fn places(state: Option<&Path>, logs: Option<&Path>, config: Option<&
     Ok(Places { state: named(state, "PVR_AGENT_STATE_DIR"), transactions: named(None, "PVTXDIR"), logs })
 }
 
-/// The control socket to work with, if it is one that is worked with.
-pub(super) fn socket(flag: Option<&Path>, storage_is_named: bool) -> Option<PathBuf> {
+/// The storage of the device itself: to name it chooses nothing.
+const DEVICE: &str = "/storage";
+
+/// The control socket to work with, if it is one that is worked with. Whoever names a storage elsewhere than the device has it means
+/// that one, which the Pantavisor that runs here may know nothing of.
+pub(super) fn socket(flag: Option<&Path>, storage: Option<&Path>) -> Option<PathBuf> {
     let named = flag
         .map(Path::to_owned)
         .or_else(|| std::env::var_os("PVR_AGENT_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from));
-    named.or_else(|| if storage_is_named { None } else { pvctrl::find() })
+    match named {
+        Some(path) => Some(path).filter(|path| path != Path::new("none")),
+        None if storage.is_some_and(|path| path != Path::new(DEVICE)) => None,
+        None => pvctrl::find(),
+    }
 }
 
 /// The device behind a control socket; its storage is read where it is mounted.
@@ -69,9 +77,9 @@ pub(super) fn behind(
     gc: bool,
     state: Option<&Path>,
 ) -> Result<Device> {
-    let storage = match storage {
+    let storage = match storage.filter(|path| *path != Path::new(DEVICE)) {
         Some(path) => Some(Storage::open_read_only(path)?),
-        None if Path::new("/storage/trails").is_dir() => Storage::open_read_only(Path::new("/storage")).ok(),
+        None if Path::new(DEVICE).join("trails").is_dir() => Storage::open_read_only(Path::new(DEVICE)).ok(),
         None => None,
     };
     let storage = storage.map(|storage| storage.with_json_limits(json));
@@ -84,7 +92,7 @@ pub(super) fn behind(
 /// The device that the command line, the environment and the configuration say, as it is.
 pub(super) fn device(flag: Option<&Path>, storage: Option<&Path>, json: JsonLimits) -> Result<Device> {
     let named = named_storage(storage, None)?;
-    let device = match socket(flag, named.is_some()) {
+    let device = match socket(flag, named.as_deref()) {
         Some(socket) => behind(&socket, named.as_deref(), json, false, None)?,
         None => {
             let storage = Storage::open(&named.unwrap_or_else(Storage::usual_place))?;

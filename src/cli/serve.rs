@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 
-use super::announcement::{Announcement, Secured};
+use super::announcement::{Announcement, STORAGE, Secured};
 use super::place;
 use super::secureboot;
 use crate::device::{Device, Runner, RunningFile, User, confine};
@@ -27,8 +27,8 @@ pub struct Args {
     /// The storage of the device; without, /storage, and where there is none, ./pvroot is made [env: PVR_AGENT_STORAGE]
     #[arg(long, value_name = "DIR")]
     storage: Option<PathBuf>,
-    /// Work through this control socket of Pantavisor; without, and without --storage, the first that is found
-    /// [env: PVR_AGENT_SOCKET]
+    /// Work through this control socket of Pantavisor, or through none; without, the first that is found, unless --storage
+    /// names another than /storage [env: PVR_AGENT_SOCKET]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// What becomes of a revision that is posted: run, run-commit or install [env: PVR_AGENT_ON_POST] [default: run]
@@ -106,7 +106,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let named = place::named_storage(args.storage.as_deref(), args.config.as_deref())?;
     let on_post = place::on_post(args.on_post.as_deref())?;
     let places = place::places(args.state_dir.as_deref(), args.log_dir.as_deref(), args.config.as_deref())?;
-    let socket = place::socket(args.socket.as_deref(), named.is_some());
+    let socket = place::socket(args.socket.as_deref(), named.as_deref());
     let there = match &socket {
         Some(socket) => Some(place::behind(socket, named.as_deref(), json, args.gc, args.state_dir.as_deref())?),
         None => storage_that_is_there(named.as_deref())?.map(open).transpose()?,
@@ -163,7 +163,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     .context("start the thread that writes the log")?;
     notes.iter().for_each(|note| log.note(Level::Warn, note));
     let _serving = device.serve(confined.clone());
-    let back_end = if socket.is_some() { "control socket" } else { "storage" };
+    let back_end = if socket.is_some() { "control socket" } else { STORAGE };
     let storage = storage.as_deref();
     let text = Announcement {
         back_end,
