@@ -102,6 +102,8 @@ for release in $series; do
             cat >>"$work/wanted" <<-EOF
 				-rw-r--r-- etc/default/pvr-agent
 				-rwxr-xr-x etc/init.d/pvr-agent
+				-rwxr-xr-x srv/www/cgi-bin/.pvrremote
+				-rwxr-xr-x srv/www/cgi-bin/index.cgi
 				-rwxr-xr-x srv/www/cgi-bin/logs
 				-rwxr-xr-x srv/www/cgi-bin/openapi.json
 				-rwxr-xr-x srv/www/cgi-bin/pvr
@@ -118,7 +120,7 @@ for release in $series; do
     done
 done
 image=$(value "$first/run/where-target" D)
-for name in pvr pvtx logs openapi.json; do
+for name in pvr pvtx logs openapi.json .pvrremote index.cgi; do
     [ "$(cat "$image/srv/www/cgi-bin/$name")" = '#!/usr/bin/pvr-agent cgi' ] || fail "the CGI $name is not that one line"
 done
 ok "each CGI is one line"

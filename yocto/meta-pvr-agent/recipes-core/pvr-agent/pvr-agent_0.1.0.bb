@@ -61,8 +61,8 @@ do_install:append:class-target() {
         ${D}${systemd_system_unitdir}/pvr-agent.service
 
     # A web server adds arguments of its own: they come after the word cgi.
-    # What it has to answer, its name says.
-    for name in pvr pvtx logs openapi.json; do
+    # What it has to answer, its name says. busybox httpd asks index.cgi for paths that end with a slash, as today's client does.
+    for name in pvr pvtx logs openapi.json .pvrremote index.cgi; do
         printf '#!%s/pvr-agent cgi\n' ${bindir} > ${D}${PVR_AGENT_CGI_DIR}/$name
         chmod 0755 ${D}${PVR_AGENT_CGI_DIR}/$name
     done
@@ -70,7 +70,8 @@ do_install:append:class-target() {
 
 PACKAGE_BEFORE_PN = "${PN}-cgi"
 SUMMARY:${PN}-cgi = "${SUMMARY}: the CGI for a web server"
-FILES:${PN}-cgi = "${PVR_AGENT_CGI_DIR}/pvr ${PVR_AGENT_CGI_DIR}/pvtx ${PVR_AGENT_CGI_DIR}/logs ${PVR_AGENT_CGI_DIR}/openapi.json"
+FILES:${PN}-cgi = "${PVR_AGENT_CGI_DIR}/pvr ${PVR_AGENT_CGI_DIR}/pvtx ${PVR_AGENT_CGI_DIR}/logs ${PVR_AGENT_CGI_DIR}/openapi.json \
+    ${PVR_AGENT_CGI_DIR}/.pvrremote ${PVR_AGENT_CGI_DIR}/index.cgi"
 RDEPENDS:${PN}-cgi = "${PN}"
 
 CONFFILES:${PN} = "${sysconfdir}/default/pvr-agent"
