@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The memory of a binary of cross/build.sh: idle, and while five clients upload and download at once.
 #
-#     cross/memory.sh x86_64-unknown-linux-musl 1024       MiB in all
+#     cross/memory.sh x86_64-unknown-linux-musl 1024                  MiB in all
+#     cross/memory.sh x86_64-unknown-linux-musl 1024 3072 8192        KiB that it may take, idle and at most: more is a failure
 #
 # A binary for this processor is asked for VmRSS and VmHWM. Under an emulator, whose own memory would be counted along,
 # the program's address space is put at a known place within the emulator's, and what is resident there is added up, a
@@ -9,8 +10,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . cross/lib.sh
-[ $# = 2 ] || { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 2; }
-target=$(chosen "$1") mib=$2
+[ $# = 2 ] || [ $# = 4 ] || { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 2; }
+target=$(chosen "$1") mib=$2 most_idle=${3:-} most=${4:-}
 binary=$(realpath "${CROSS_OUT:-cross/out}/$target/pvr-agent")
 runner=$(runner "$target")
 need curl curl
@@ -67,3 +68,7 @@ for client in "${clients[@]}"; do wait "$client"; done
 printf '%s: %s bytes; idle %s KiB, peak %s KiB while %s MiB came and went over 5 connections\n' \
     "$target" "$(stat -c %s "$binary")" "$idle" "$peak" "$((each * 5))"
 [ -z "$runner" ] || printf '    of that not pages of the file: idle %s KiB, peak %s KiB\n' "$idle_own" "$peak_own"
+if [ -n "$most" ] && { [ "$idle" -gt "$most_idle" ] || [ "$peak" -gt "$most" ]; }; then
+    echo "$target: that is more than $most_idle KiB idle, or than $most KiB" >&2
+    exit 1
+fi

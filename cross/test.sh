@@ -3,6 +3,7 @@
 #
 #     cross/test.sh all
 #     cross/test.sh --smoke armv7-unknown-linux-musleabihf mips-unknown-linux-musl
+#     cross/test.sh --tls all         what takes TLS, against binaries that have it (FEATURES=device,tls cross/build.sh)
 #     cross/test.sh --list all        only says what would run where
 #
 # cross/capabilities.txt says which tests these are. PVR_ROUNDS is per cent of the repetitions; 1 unless set, because
@@ -11,11 +12,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . cross/lib.sh
 
-kinds='smoke|program' list=
+kinds='smoke|program' list= tls=
 while [ $# -gt 0 ]; do
     case $1 in
         --smoke) kinds=smoke ;;
         --list) list=yes ;;
+        --tls) tls=yes ;;
         *) break ;;
     esac
     shift
@@ -23,6 +25,11 @@ done
 [ $# -gt 0 ] || { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 2; }
 wanted=$(chosen "$@")
 tests=$(sed 's/#.*//' cross/capabilities.txt | awk -v kinds="^($kinds)\$" '$2 ~ kinds { print $1 }')
+if [ -n "$tls" ]; then
+    # Each asks whether there is TLS before it does anything with it.
+    tests=$(grep -l 'has_tls()' tests/*.rs | sed 's,.*/,,; s/\.rs$//')
+    export PVR_EXPECT_TLS=1 FEATURES=device,tls
+fi
 if [ -n "$list" ]; then
     for target in $wanted; do printf "$target %s\n" $tests; done
     exit

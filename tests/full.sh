@@ -23,9 +23,21 @@ done
 printf '== static binaries: all targets, all tests of the program on each\n'
 cross/build.sh all
 PVR_ROUNDS=1 cross/test.sh all # the processors are emulated: repetitions are for the native run above
-printf '== what goes onto devices, against malformed requests and slow clients\n'
+printf '== static binaries with TLS: all targets, what takes TLS on each\n'
+tls=${CARGO_TARGET_DIR:-target}/cross-tls
+FEATURES=device,tls CROSS_OUT=$tls cross/build.sh all
+CROSS_OUT=$tls PVR_ROUNDS=1 cross/test.sh --tls all
+printf '== the same bytes from another folder\n'
+again=$(mktemp -d "${TMPDIR:-/tmp}/again.XXXXXX")
+mkdir "$again/its sources"
+git archive HEAD | tar -x -C "$again/its sources"
+(cd "$again/its sources" && CARGO_TARGET_DIR=$again/target CROSS_OUT=$again/out cross/build.sh all)
+for binary in cross/out/*/pvr-agent; do cmp "$binary" "$again/out/${binary#cross/out/}"; done
+rm -rf "$again"
+printf '== what goes onto devices: memory, malformed requests, slow clients, old kernels\n'
+cross/memory.sh x86_64-unknown-linux-musl 1024 3072 8192
 PVR_AGENT_BIN=$PWD/cross/out/x86_64-unknown-linux-musl/pvr-agent \
-    cargo test --test malformed --test slow -- --nocapture --test-threads 1
+    cargo test --test malformed --test slow --test old_kernel -- --nocapture --test-threads 1
 printf '== the Debian package\n'
 packaging/deb.sh
 packaging/check.sh "${CARGO_TARGET_DIR:-target}/release/pvr-agent"
@@ -33,3 +45,6 @@ printf '== benches\n'
 for bench in endpoint socket cgi status deploy export clone pvtx verity sig; do
     cargo bench --bench "$bench"
 done
+# Last, because it needs the database of advisories, which is not everywhere to be had.
+printf '== licences, sources, duplicates, advisories\n'
+PVR_NEED_ADVISORIES=1 .ci/deny

@@ -124,11 +124,12 @@ impl Home {
     }
 }
 
-/// Whether the program has TLS: the one that cargo built has it if this test has, another one is asked.
+/// Whether the program has TLS: the one that cargo built has it if this test has, another one is asked. With `PVR_EXPECT_TLS`, it has to.
 pub fn has_tls() -> bool {
     let ran = Home::new().pvr("", &["clone", "https://localhost:1/x", "c"]);
     let has = !ran.err.contains("built without TLS");
     assert!(has == cfg!(feature = "tls") || std::env::var_os("PVR_AGENT_BIN").is_some(), "{ran:?}");
+    assert!(has || std::env::var_os("PVR_EXPECT_TLS").is_none(), "the program that was to have TLS was built without");
     if !has {
         eprintln!("SKIPPED: the program was built without TLS");
     }

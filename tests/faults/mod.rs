@@ -216,9 +216,10 @@ pub fn all() {
     );
     findings.iter().for_each(|finding| println!("FOUND {finding}"));
     assert!(findings.is_empty(), "{} findings", findings.len());
-    // Threads reach some in another order; were it many, what is said to be visited would not be.
+    // Threads reach some in another order; were it many, what is said to be visited would not be. Of few, chance makes more.
     let (missed, tried) = (sum(|tally| tally.missed), sum(|tally| tally.tried));
-    assert!(missed * 10 <= tried, "{missed} of {} were not reached again", missed + tried);
+    let one_in = if per_cent() == 100 { 50 } else { 10 };
+    assert!(missed * one_in <= tried, "{missed} of {} were not reached again", missed + tried);
 }
 
 fn on(kernel: Kernel) -> &'static str {
