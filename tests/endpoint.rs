@@ -358,6 +358,19 @@ fn a_server_that_stops_finishes_what_is_in_flight() {
     assert!(asked.elapsed() < Duration::from_secs(5));
 }
 
+#[test]
+fn a_server_that_is_told_once_waits_for_who_is_stuck_until_its_time_is_up() {
+    let server = Server::with(Limits { shutdown_time: Duration::from_secs(1), ..Limits::default() });
+    let mut stuck = server.connect();
+    stuck.begin_upload(&sha(b"abcdef"), 6);
+    let asked = Instant::now();
+    server.stop.ask();
+    assert_eq!(server.wait(), Ended::Cut);
+    let took = asked.elapsed();
+    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(10), "{took:?}");
+    drop(stuck);
+}
+
 /// Serving revision 0 in the place of one that is lost would make the next clone and post undo everybody's work.
 #[test]
 fn a_current_revision_that_is_gone_is_not_answered_with_the_factory_state() {

@@ -83,3 +83,41 @@ impl fmt::Display for Announcement<'_> {
         self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_the_usual_port_an_address_is_enough_for_pvr() {
+        let confined = Confined {
+            user: 0,
+            group: 0,
+            capabilities: Vec::new(),
+            bounded: true,
+            no_new_privileges: true,
+            landlock: String::new(),
+        };
+        for (address, command) in [
+            ("127.0.0.1:12368", "pvr clone 127.0.0.1"),
+            ("0.0.0.0:12368", "pvr clone 127.0.0.1"),
+            ("192.0.2.7:12368", "pvr clone 192.0.2.7"),
+            ("127.0.0.1:12369", "pvr clone http://127.0.0.1:12369/cgi-bin/pvr"),
+            ("[::1]:12368", "pvr clone http://[::1]:12368/cgi-bin/pvr"),
+        ] {
+            let text = Announcement {
+                back_end: STORAGE,
+                root: Path::new("/storage"),
+                storage: None,
+                address: address.parse().unwrap(),
+                secured: None,
+                runner: Runner::Nobody,
+                signatures: String::new(),
+                confined: &confined,
+                warnings: &[],
+            }
+            .to_string();
+            assert!(text.contains(&format!("\nwith pvr: {command}\n")), "{address}: {text}");
+        }
+    }
+}

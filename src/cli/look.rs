@@ -17,7 +17,8 @@ pub struct Which {
     /// The storage [env: PVR_AGENT_STORAGE] [default: /storage, else ./pvroot]
     #[arg(long, value_name = "DIR")]
     storage: Option<PathBuf>,
-    /// The control socket of Pantavisor; without, and without --storage, the first that is found [env: PVR_AGENT_SOCKET]
+    /// The control socket of Pantavisor, or none; without, the first that is found, unless --storage names another than
+    /// /storage [env: PVR_AGENT_SOCKET]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// Report as JSON
