@@ -367,3 +367,38 @@ fn an_upload_that_was_killed_keeps_nobody_waiting() {
     });
     assert!(std::fs::read(device.store.join("objects").join(sha256(&bytes))).expect("the object") == bytes);
 }
+
+/// Each looked whether the name was free, then hashed objects for long, and then sent its state: over the other's, which was to run.
+#[test]
+fn two_processes_posted_under_one_name_at_once() {
+    for round in 0..4 {
+        let device = Device::start(by_hand(Defects::ALL));
+        let mut command = agent::command();
+        command.args(["serve", "--port", "0", "--socket"]).arg(device.root.path().join("pv-ctrl"));
+        command.arg("--state-dir").arg(device.root.path().join("state"));
+        let beside = Server::spawn(command);
+        // Nobody has seen them come: each process reads them.
+        let states = [1, 2].map(|byte| {
+            let bytes = vec![byte; 8_000_000];
+            std::fs::write(device.store.join("objects").join(sha256(&bytes)), &bytes).expect("write");
+            device.state_with(&sha256(&bytes))
+        });
+        let post = |base: &str, state: &str| {
+            let body = format!(r#"{{"rev":"locals/x","state":{state}}}"#);
+            http::ask(&format!("{base}/steps"), "POST", TEXT, body.as_bytes()).expect("an answer").status
+        };
+        let answers = std::thread::scope(|scope| {
+            let other = scope.spawn(|| post(&beside.base, &states[1]));
+            [post(&device.server.base, &states[0]), other.join().expect("a post")]
+        });
+        let won: Vec<_> = (0..2).filter(|n| answers[*n] == 200).collect();
+        assert!(won.len() == 1 && [409, 503].contains(&answers[1 - won[0]]), "{round}: {answers:?}");
+        assert_eq!(device.daemon.commands().len(), 1, "{round}");
+        (0..3).for_each(|_| device.daemon.advance());
+        assert_eq!(device.daemon.current(), "locals/x", "{round}");
+        assert!(device.get("steps/locals/x/json").body == states[won[0]].as_bytes(), "{round}: it is the other's");
+        assert!(
+            ["DONE", "UPDATED"].contains(&device.get("steps/locals/x/progress").json()["status"].as_str().unwrap())
+        );
+    }
+}

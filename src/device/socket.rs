@@ -258,27 +258,23 @@ impl Socketed {
     ) -> Result<(), DeviceError> {
         self.check(text.len() as u64)?;
         let step = StepName::from(rev);
-        let running = self.current().ok();
-        let runs = running.as_deref() == Some(step.as_str());
-        let there = self.control.has_step(&step)?;
-        let same = there && !self.has_another_state(rev, state)?;
-        if runs {
-            // The same again is no change.
-            return if same { Ok(()) } else { Err(DeviceError::Running(rev.clone())) };
-        }
-        let left = if there { self.what_is_left(&step)? } else { Left::Nothing };
-        if there && !same && left == Left::InUse {
-            return Err(DeviceError::Exists(rev.clone()));
-        }
-        // One that is tested now, since it was looked at first, has not failed.
-        if left == Left::Failed && self.current().ok().as_deref() == Some(step.as_str()) {
-            return Err(DeviceError::Updating(rev.to_string()));
+        if self.place_for(rev, &step, state)?.is_none() {
+            return Ok(());
         }
         self.admit(state, demands, checks)?;
-        self.check_objects(state)?;
         let _using = self.turns.using()?;
+        self.check_objects(state)?;
+        // That may take long, and another process may have posted meanwhile.
+        let _installing = self.turns.installing()?;
+        let Some((same, left)) = self.place_for(rev, &step, state)? else { return Ok(()) };
+        if let Some(rev) = self.on_its_way()? {
+            return Err(DeviceError::Updating(rev));
+        }
+        if !same && left == Left::Waiting && self.turns.is_to_run(step.as_str())? {
+            return Err(DeviceError::Updating(rev.to_string()));
+        }
         if !same || left == Left::Failed {
-            if there {
+            if left != Left::Nothing {
                 self.control.remove_step(rev)?;
             }
             self.control.put_step(rev, text.as_bytes())?;
@@ -291,12 +287,10 @@ impl Socketed {
             self.control.put_commit_message(rev, message)?;
         }
         self.make_durable()?;
-        let command = match on_post {
-            OnPost::Install => return Ok(()),
-            OnPost::Run => Command::LocalRun(step),
-            OnPost::RunCommit => Command::LocalRunCommit(step),
-        };
-        let given = self.give(&command);
+        if on_post == OnPost::Install {
+            return Ok(());
+        }
+        let given = self.give(step, on_post);
         if given.is_ok() {
             // From now on, a revision names them.
             let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
@@ -305,6 +299,26 @@ impl Socketed {
         }
         self.look_again();
         given
+    }
+
+    /// Whether this state is what the revision has, and what is left of it. `None`: it runs, and the same again is no change.
+    fn place_for(&self, rev: &Revision, step: &StepName, state: &State) -> Result<Option<(bool, Left)>, DeviceError> {
+        let runs = || self.current().ok().as_deref() == Some(step.as_str());
+        let ran = runs();
+        let there = self.control.has_step(step)?;
+        let same = there && !self.has_another_state(rev, state)?;
+        if ran {
+            return if same { Ok(None) } else { Err(DeviceError::Running(rev.clone())) };
+        }
+        let left = if there { self.what_is_left(step)? } else { Left::Nothing };
+        if !same && left == Left::InUse {
+            return Err(DeviceError::Exists(rev.clone()));
+        }
+        // One that is tested now, since it was looked at first, has not failed.
+        if left == Left::Failed && runs() {
+            return Err(DeviceError::Updating(rev.to_string()));
+        }
+        Ok(Some((same, left)))
     }
 
     /// What there is of a revision that doesn't run.
@@ -335,24 +349,29 @@ impl Socketed {
             return Err(DeviceError::Updating(rev));
         }
         let step = name(rev)?;
-        let given = match how {
-            OnPost::Install => return Ok(()),
-            OnPost::Run => self.give(&Command::LocalRun(step)),
-            OnPost::RunCommit => self.give(&Command::LocalRunCommit(step)),
-        };
+        let _installing = self.turns.installing()?;
+        let given = self.give(step, how);
         *self.updating.lock().unwrap_or_else(PoisonError::into_inner) = None;
         given
     }
 
-    /// Gives a command as soon as the daemon has done the one before.
-    fn give(&self, command: &Command) -> Result<(), DeviceError> {
-        for _ in 1..TRIES {
-            match self.control.command(command) {
-                Err(ControlError::Busy { updating: false, .. }) => sleep(BETWEEN),
-                other => return Ok(other?),
+    /// Has a revision run as soon as the daemon has done what it was told before.
+    fn give(&self, step: StepName, how: OnPost) -> Result<(), DeviceError> {
+        let name = step.as_str().to_owned();
+        let command = match how {
+            OnPost::Install => return Ok(()),
+            OnPost::Run => Command::LocalRun(step),
+            OnPost::RunCommit => Command::LocalRunCommit(step),
+        };
+        let mut tries = 1..TRIES;
+        loop {
+            match self.control.command(&command) {
+                Err(ControlError::Busy { updating, .. }) if !updating && tries.next().is_some() => sleep(BETWEEN),
+                Err(error @ ControlError::Busy { .. }) => return Err(error.into()),
+                // An answer may be lost that says yes.
+                other => return self.turns.runs_next(&name).and(Ok(other?)),
             }
         }
-        Ok(self.control.command(command)?)
     }
 
     /// Every object of a state has to be there and whole.

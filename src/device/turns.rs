@@ -9,6 +9,8 @@
 //!     lock       shared: objects and revisions are on their way; exclusive: the daemon collects
 //!     <sha256>   locked by the process that sends this object now. Empty until it was sent whole; then it has a byte, and
 //!                for a day from its last change the object waits for a revision that has it
+//!     install    locked by the process that installs a revision or has one run now. Names the one that was to run last: the
+//!                daemon says nothing of it until it begins
 //!     testing    the revision that is being tested, written when that was first seen
 //! ```
 //!
@@ -33,6 +35,9 @@ use crate::store::{Hasher, STAGED_FOR};
 
 /// Where the state folder is, unless one is named.
 const RUN: &str = "/run/pvr-agent";
+
+/// What is to run has begun by then, or the daemon has lost the command.
+const BEGINS: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Debug)]
@@ -108,6 +113,25 @@ impl Turns {
     /// As long as this is held, nothing is on its way. `None`: something is.
     pub(super) fn alone(&self) -> Result<Option<File>, DeviceError> {
         locked(&self.folder()?.join("lock"), FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// Nobody else replaces a revision, or has one run, for as long as this is held.
+    pub(super) fn installing(&self) -> Result<File, DeviceError> {
+        let lock = locked(&self.folder()?.join("install"), FlockOperation::LockExclusive)?;
+        lock.ok_or_else(|| DeviceError::Busy("another revision is installed".to_owned()))
+    }
+
+    /// The daemon was told to run it, by the one who is installing.
+    pub(super) fn runs_next(&self, rev: &str) -> Result<(), DeviceError> {
+        fs::write(self.folder()?.join("install"), rev).map_err(DeviceError::failed)
+    }
+
+    /// Whether it was, and may not have begun.
+    pub(super) fn is_to_run(&self, rev: &str) -> Result<bool, DeviceError> {
+        let path = self.folder()?.join("install");
+        let age = fs::symlink_metadata(&path).map(|meta| clock::now().duration_since(clock::modified(&meta)));
+        let fresh = age.is_ok_and(|age| age.unwrap_or_default() < BEGINS);
+        Ok(fresh && fs::read(&path).is_ok_and(|next| next == rev.as_bytes()))
     }
 
     /// Whether an object waits for its post that is none of these.
