@@ -151,3 +151,21 @@ fn a_device_behind_a_control_socket_is_told_to_go_back() {
     let steps = text(&through(&socket, &["steps"]));
     assert!(steps.lines().any(|line| line.starts_with("* locals/a")), "{steps}");
 }
+
+/// The daemon shows no progress of more than 512 bytes in its list: a revision that had failed with a log was none that had failed.
+#[test]
+fn a_revision_that_failed_with_a_long_log_was_not_known_to_have_failed() {
+    let root = tempfile::tempdir().expect("a folder");
+    let (store, socket) = (root.path().join("store"), root.path().join("pv-ctrl"));
+    let daemon = Daemon::start(&store, &socket, Config { pace: Pace::ByHand, ..Config::default() });
+    fs::create_dir_all(store.join("trails/locals/long/.pvr")).expect("make a folder");
+    fs::copy(store.join("trails/0/.pvr/json"), store.join("trails/locals/long/.pvr/json")).expect("copy");
+    fs::create_dir_all(store.join("trails/locals/none")).expect("make a folder");
+    daemon.say("locals/long", "ERROR", &"an object is not what it should be; ".repeat(20), 100);
+    let status = json_of(&through(&socket, &["status", "--json"]));
+    assert_eq!(status["failed"].as_array().map(Vec::len), Some(1), "{status}");
+    assert_eq!(status["failed"][0]["name"], "locals/long");
+    let steps = text(&through(&socket, &["steps"]));
+    let of = |name: &str| steps.lines().find(|line| line.contains(name)).expect("a line").to_owned();
+    assert!(of("locals/long").contains("ERROR") && of("locals/none").contains('?'), "{steps}");
+}

@@ -220,3 +220,21 @@ fn an_upload_that_fits_after_a_collection_was_refused() {
         }
     }
 }
+
+/// One that failed with a log of more than the daemon's list shows was taken for one that has yet to run, for as long as it was there.
+#[test]
+fn a_revision_that_failed_with_a_long_log_kept_the_collector_away() {
+    let device = Device::new(false);
+    let server = device.serve(&["--gc"]);
+    let folder = device.store().join("trails/locals/failed/.pvr");
+    fs::create_dir_all(&folder).expect("make a folder");
+    fs::write(folder.join("json"), shape::control::FACTORY).expect("write");
+    let garbage = device.object(b"garbage");
+    fs::write(&garbage, b"garbage").expect("write");
+    device.daemon.say("locals/failed", "NEW", "x", 0);
+    refused(&server, "a revision waits");
+    assert!(garbage.exists());
+    device.daemon.say("locals/failed", "ERROR", &"an object is not what it should be; ".repeat(20), 100);
+    refused(&server, "nothing waits");
+    assert!(!garbage.exists());
+}

@@ -66,7 +66,7 @@ impl Socketed {
     fn nothing_is_waiting(&self) -> Result<bool, DeviceError> {
         let never_ran =
             |step: &ListedStep| step.progress.as_ref().is_none_or(|progress| progress.status == Status::New);
-        if self.control.steps()?.iter().any(never_ran) {
+        if self.listed()?.iter().any(never_ran) {
             return Ok(false);
         }
         let named: HashSet<ObjectId> = self.state(None)?.objects().map(|(_, id)| *id).collect();
@@ -91,7 +91,7 @@ impl Socketed {
         let mut kept = HashSet::new();
         // Of each object, by how many files of revisions that would go.
         let mut going: HashMap<ObjectId, u64> = HashMap::new();
-        for step in self.control.steps()? {
+        for step in self.listed()? {
             let status = step.progress.map(|progress| progress.status);
             let stays = step.name == running
                 || step.name == "0"

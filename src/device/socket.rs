@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::turns::Turns;
 use super::{Content, DeviceError, OnPost, RunningFile, Status, Step, Upload};
-use crate::pvctrl::{Command, Control, ControlError, MAX_COMMIT_MESSAGE, Meta, StepName, Waits};
+use crate::pvctrl::{Command, Control, ControlError, ListedStep, MAX_COMMIT_MESSAGE, Meta, StepName, Waits};
 use crate::state::Status as Outcome;
 use crate::state::Status::{Done, Error, New, Testing, Updated, WontGo};
 use crate::state::{Entry, JsonLimits, ObjectId, Progress, Revision, Spec, State, StatePath};
@@ -145,8 +145,22 @@ impl Socketed {
         }
     }
 
+    /// The revisions. In its list the daemon shows no progress of more than 512 bytes, which is one with a log, or with downloads.
+    pub(super) fn listed(&self) -> Result<Vec<ListedStep>, DeviceError> {
+        let mut steps = self.control.steps()?;
+        for step in steps.iter_mut().filter(|step| step.progress.is_none()) {
+            let Ok(name) = StepName::parse(&step.name) else { continue };
+            step.progress = match self.control.progress(&name) {
+                // There is none, or a power cut has left a part of it.
+                Err(ControlError::NotFound { .. } | ControlError::BadAnswer(_) | ControlError::Refused(_)) => None,
+                progress => Some(progress?),
+            };
+        }
+        Ok(steps)
+    }
+
     pub(super) fn steps(&self) -> Result<Vec<Step>, DeviceError> {
-        let steps = self.control.steps()?.into_iter().map(|step| Step {
+        let steps = self.listed()?.into_iter().map(|step| Step {
             // It goes into URLs and terminals; one that we couldn't ask for is shown as text.
             name: crate::state::escape(&step.name).into_owned(),
             date: step.date,
@@ -406,7 +420,7 @@ impl Socketed {
     }
 
     pub(super) fn told(&self, rev: &Revision) -> Result<(String, Vec<u8>), DeviceError> {
-        let step = self.control.steps()?.into_iter().find(|step| step.name == rev.to_string());
+        let step = self.listed()?.into_iter().find(|step| step.name == rev.to_string());
         let (message, progress) = step.map_or_else(Default::default, |step| (step.commit_message, step.progress));
         Ok((message, progress.unwrap_or_else(Progress::new).to_bytes()))
     }

@@ -42,7 +42,7 @@ impl Socketed {
 
     pub(super) fn on_its_way(&self) -> Result<Option<String>, DeviceError> {
         let mut tested = false;
-        for step in self.control.steps()? {
+        for step in self.listed()? {
             let Some(progress) = step.progress.filter(|progress| progress.status.is_in_progress()) else { continue };
             if progress.status == Testing {
                 if self.current()? != step.name {
