@@ -98,6 +98,34 @@ fn a_storage_that_is_not_there_is_an_answer() {
     }
 }
 
+/// The answer had an id that the log did not have, or none.
+#[test]
+fn what_was_refused_before_it_was_a_request_is_logged_with_the_id_of_the_answer() {
+    let root = tempfile::tempdir().expect("a folder");
+    Seed::factory(root.path());
+    let none = root.path().join("none");
+    for (storage, variables, status) in [
+        (root.path(), &[("CONTENT_LENGTH", "abc")][..], 400),
+        (root.path(), &[("QUERY_STRING", "a b")], 400),
+        (root.path(), &[("SCRIPT_NAME", "pvr")], 400),
+        (root.path(), &[("REQUEST_METHOD", "P T")], 400),
+        (&none, &[], 503),
+    ] {
+        let mut command = agent::command();
+        command.arg("cgi").env("PVR_AGENT_STORAGE", storage).env("REQUEST_METHOD", "PUT").env("PATH_INFO", "/json");
+        let output = command.env("REMOTE_ADDR", "192.0.2.7").envs(variables.iter().copied()).output().expect("run");
+        let (text, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(text.starts_with(&format!("Status: {status} ")), "{variables:?}: {text}");
+        let body = text.split_once("\r\n\r\n").expect("a body").1;
+        let error: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        let id = error["request-id"].as_str().expect("an id");
+        let line =
+            log.lines().find(|line| line.contains(&format!("id={id}: "))).unwrap_or_else(|| panic!("{id}: {log}"));
+        assert!(line.contains(" 192.0.2.7 ") && line.contains(&format!(" {status} ")), "{variables:?}: {line}");
+        assert!(line.contains(error["reason"].as_str().expect("a reason")), "{variables:?}: {line}");
+    }
+}
+
 /// RFC 3875 §4.2: what stands on standard input behind the body is not part of it, and its end is not one.
 #[test]
 fn standard_input_is_read_as_far_as_the_length_says() {

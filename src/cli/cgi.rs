@@ -27,16 +27,13 @@ pub fn run(_: Args) -> Result<ExitCode> {
             "cgi is for a web server to run, and REQUEST_METHOD is not set\nsee cgi/README.md, or use pvr-agent serve"
         );
     };
-    let log = Log::stderr(Format::Text).context("start the thread that writes the log")?.only_failures();
-    let answered = match endpoint(log) {
+    let log = || Log::stderr(Format::Text).context("start the thread that writes the log").map(Log::only_failures);
+    let answered = match endpoint(log()?) {
         Ok(endpoint) => match environment.invocation() {
             Ok(invocation) => cgi::answer(invocation, &endpoint),
-            Err(error) => cgi::refuse(&environment.method(), error),
+            Err(error) => cgi::refuse(&environment, error, endpoint.log()),
         },
-        Err(error) => {
-            eprintln!("ERROR: {error:#}");
-            cgi::refuse(&environment.method(), cgi::no_storage(&error))
-        }
+        Err(error) => cgi::refuse(&environment, cgi::no_storage(&format!("{error:#}")), &log()?),
     };
     // Who was to read the answer has gone; there is nobody to tell, and what was done is done.
     Ok(if answered.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -127,7 +127,7 @@ pub async fn serve(
             };
             Box::pin(async move {
                 let reply = match begun.over_share {
-                    true => endpoint.refuse_share(&arrival),
+                    true => endpoint.refuse_share(&request, connection.peer()),
                     false => endpoint.handle(request.map(|body| Awaited { body, connection }), arrival).await,
                 };
                 begun.in_progress.answers();

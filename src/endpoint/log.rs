@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::error::ApiError;
 use super::log_queue::LogQueue;
 use super::metrics::Count;
 use crate::state::clock;
@@ -168,6 +169,12 @@ impl Log {
             }
         }
         self.queue.line(&made);
+    }
+
+    /// A request was refused before anything was looked at.
+    pub fn refused(&self, peer: Option<IpAddr>, method: &str, path: &str, request_id: &str, error: &ApiError) {
+        let (status, cause) = (error.status().as_u16(), error.log_text());
+        self.answered(&Answered { peer, method, path, status, took: Duration::ZERO, request_id, cause: Some(&cause) });
     }
 
     /// A request was answered.

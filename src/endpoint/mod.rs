@@ -72,6 +72,7 @@ mod transport;
 mod upload;
 mod wire;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Instant, UNIX_EPOCH};
@@ -138,9 +139,6 @@ impl Endpoint {
     pub fn new(device: Device, limits: Limits, hosts: Hosts, log: Log, warnings: Vec<String>) -> Self {
         let (device, disk, log) = (Arc::new(device), Disk::new(), Arc::new(log));
         let metrics = Arc::<Metrics>::default();
-        let now = clock::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mixed =
-            now.as_secs().wrapping_mul(1_000_003) ^ u64::from(now.subsec_nanos()) ^ u64::from(std::process::id());
         Self {
             access: Access::by(device.accounts_folder()),
             publisher: Publisher::new(Arc::clone(&device), disk.clone()),
@@ -151,7 +149,7 @@ impl Endpoint {
             reading: Arc::new(Semaphore::new(1)),
             watching: Watching::new(Arc::clone(&device), limits.watchers),
             uploads: AtomicUsize::new(0),
-            run: mixed as u32,
+            run: run_number(),
             requests: AtomicU32::new(0),
             audit: Audit::new(Arc::clone(&device), Arc::clone(&log), Arc::clone(&metrics)),
             device,
@@ -314,17 +312,15 @@ impl Endpoint {
     }
 
     /// Answers a request of an address that has too many in progress.
-    fn refuse_share(&self, arrival: &Arrival) -> Reply {
+    fn refuse_share<B>(&self, request: &Request<B>, peer: IpAddr) -> Reply {
         let request_id = self.request_id();
         let message = "this address has too many requests in progress";
         let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).retry_after(1);
         let error = error.past(Limit::PerAddress);
         self.metrics.past(Limit::PerAddress);
         self.metrics.answered("none", error.status().as_u16());
-        self.log.note(
-            log::Level::Warn,
-            &format!("{}: {message}", arrival.peer.map_or_else(String::new, |p| p.to_string())),
-        );
+        let (method, path) = (request.method().as_str(), request.uri().path());
+        self.log.refused(Some(peer), method, path, &request_id, &error);
         error.into_reply(&request_id, "")
     }
 
@@ -446,6 +442,13 @@ impl Endpoint {
     fn posting(&self) -> Arc<Semaphore> {
         Arc::clone(&self.posting)
     }
+}
+
+/// Different for every start, mostly.
+fn run_number() -> u32 {
+    let now = clock::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mixed = now.as_secs().wrapping_mul(1_000_003) ^ u64::from(now.subsec_nanos()) ^ u64::from(std::process::id());
+    mixed as u32
 }
 
 /// What is known of a request when it is answered.

@@ -78,7 +78,7 @@ impl Environment {
     }
 
     /// A variable that is set to something, and to text.
-    fn text(&self, name: &str) -> Option<&str> {
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.bytes(name)?).ok().filter(|text| !text.is_empty())
     }
 
@@ -115,7 +115,7 @@ impl Environment {
     }
 
     /// Where this program is at the server, and what the router has to be asked for.
-    fn place(&self) -> (String, String) {
+    pub(super) fn place(&self) -> (String, String) {
         let script = self.text("SCRIPT_NAME").unwrap_or(BASE);
         let info = self.bytes("PATH_INFO").unwrap_or_default();
         if let Some(folder) = script.strip_suffix("/index.cgi").filter(|_| self.is_busybox()) {
@@ -198,7 +198,7 @@ impl Environment {
     }
 
     /// An address: of version 6 it may stand in brackets and have a zone, and one of version 4 may be spelled as one of those.
-    fn address(&self, name: &str) -> Option<IpAddr> {
+    pub(super) fn address(&self, name: &str) -> Option<IpAddr> {
         let text = self.text(name)?.trim_matches(['[', ']']);
         let text = text.split_once('%').map_or(text, |(address, _)| address);
         text.parse().ok().map(|ip: IpAddr| ip.to_canonical())

@@ -23,17 +23,18 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hyper::StatusCode;
 use hyper::header::{CONNECTION, HeaderValue};
-use hyper::{Method, StatusCode};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::Endpoint;
 use super::error::ApiError;
 use super::limits::Limits;
+use super::log::Log;
 use super::reply::{self, Reply};
 use super::server::{BLOCKING_STACK, BLOCKING_THREADS};
+use super::{Endpoint, run_number};
 pub use environment::{Environment, Invocation};
 use input::{Input, Unread};
 
@@ -64,11 +65,15 @@ pub fn answer(invocation: Invocation, endpoint: &Endpoint) -> io::Result<()> {
 }
 
 /// Answers without looking at what is asked.
-pub fn refuse(method: &Method, error: ApiError) -> io::Result<()> {
+pub fn refuse(environment: &Environment, error: ApiError, log: &Log) -> io::Result<()> {
     let runtime = runtime()?;
-    let mut reply = error.into_reply("-", "");
+    let (method, request_id) = (environment.method(), format!("{:08x}-0", run_number()));
+    let said = environment.text("REQUEST_METHOD").unwrap_or("-");
+    log.refused(environment.address("REMOTE_ADDR"), said, &environment.place().1, &request_id, &error);
+    log.flush();
+    let mut reply = error.into_reply(&request_id, "");
     reply.headers_mut().remove(CONNECTION);
-    let sent = runtime.block_on(async { output::send(reply, method, stdout()?, None, &Limits::default()).await });
+    let sent = runtime.block_on(async { output::send(reply, &method, stdout()?, None, &Limits::default()).await });
     runtime.shutdown_background();
     sent
 }
