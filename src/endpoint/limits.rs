@@ -10,9 +10,10 @@ pub(super) const SHORTEST_URL: Duration = Duration::from_secs(60 * 60);
 /// for well-behaved traffic, and to tens of MiB under attack.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Open connections in all. When all are taken, the one that has waited longest for a complete request
-    /// head makes room for the new one; when every one of them has a request in progress, the one whose client
-    /// holds up its own most (`pace`); when none does, new ones wait in the kernel's backlog.
+    /// Open connections in all. When all are taken, the one that has been without a complete request head for longest makes
+    /// room for the new one, if that is for a second or more; else the one whose client holds up its own request most (`pace`),
+    /// if it does for 100 ms or more; else the longest without a head after all. Where there is none of these, new ones wait in
+    /// the kernel's backlog.
     pub connections: usize,
     /// Connections of one address that have a request in progress. One more is answered 503. Idle
     /// connections don't count: a browser or a proxy keeps several.
