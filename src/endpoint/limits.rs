@@ -49,7 +49,9 @@ pub struct Limits {
     pub held_bytes: usize,
     /// Bytes of one object. Space is checked anyway; this is for whoever wants a lower bar.
     pub object_bytes: u64,
-    /// Objects that are received at one time, from all addresses together; 503 above.
+    /// Objects that are received at one time, from all addresses together; 503 above. As many as [`Limits::connections`]: a slow
+    /// client's connection makes room for others, and its place among the uploads goes with it. Were there fewer places, slow
+    /// uploads would take them all, and nobody else could upload.
     pub uploads: usize,
     /// Packages that are added to a transaction at one time; 503 above. Each keeps a thread for as long as its client takes.
     pub packages: usize,
