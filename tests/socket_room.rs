@@ -149,12 +149,23 @@ fn room_a_running_update_and_a_taken_name_come_before_the_first_byte() {
             conn.head("PUT", &path, &[("Expect", "100-continue")], Some(size)).expect("send");
             assert_eq!(conn.receive_one("PUT").expect("an answer").status, status, "and never a 100");
         };
+        let never_posted = |size: u64, status: u16| {
+            for (method, below) in [("POST", "steps"), ("PUT", "json")] {
+                let mut conn = Conn::open(&server.host()).expect("connect");
+                let headers = [("Expect", "100-continue"), ("Content-Type", "application/json")];
+                conn.head(method, &format!("/cgi-bin/pvr/{below}"), &headers, Some(size)).expect("send");
+                let answer = conn.receive_one(method).expect("an answer");
+                assert_eq!(answer.status, status, "{method} {below}, and never a 100: {answer}");
+            }
+        };
         never(LARGE as u64, 507);
+        never_posted(TOTAL + TOTAL / 2, 507);
         assert!(server.upload(b"x").expect("an upload") && server.upload(b"y").expect("an upload"));
         assert_eq!(post(&server, "locals/x", b"x", "run").status, 200);
         device.daemon.advance();
         std::thread::sleep(Duration::from_millis(2100));
         never(1, 503);
+        never_posted(1, 503);
         let busy = post(&server, "locals/y", b"y", "run");
         assert_eq!((busy.status, &busy.json()["reason"]), (503, &json!("update-running")), "{busy}");
         device.settle();

@@ -311,6 +311,15 @@ impl Device {
         }
     }
 
+    /// Whether a post of this size could be taken in now. On a storage its size says nothing: a state that is there takes no room,
+    /// and what another one takes is counted before it is written.
+    pub fn check_post(&self, size: u64) -> Result<(), DeviceError> {
+        match &self.back {
+            Back::Stored(_) => Ok(()),
+            Back::Socket(socket) => socket.check(size),
+        }
+    }
+
     /// Begins to take an object in. Its space is set aside, where that is ours to do.
     pub fn begin_upload(&self, id: ObjectId, size: u64) -> Result<Upload, DeviceError> {
         match &self.back {

@@ -149,6 +149,9 @@ impl Endpoint {
             bytes: cap.saturating_add(around.bytes),
             depth: limits.json_depth.saturating_add(around.levels),
         };
+        // More than that is refused for what it is.
+        let size = body.declared().unwrap_or(0).min(json.bytes as u64);
+        self.blocking(move |device| device.check_post(size)).await.map_err(ApiError::close)?;
         let held = body.whole(json.bytes, Limit::StateBytes, self.held()).await?;
         // One at a time: revisions are installed one after the other anyway, and a parsed state is many times
         // as large as its text. The turn ends with the work, not with the client's patience.
