@@ -402,3 +402,20 @@ fn two_processes_posted_under_one_name_at_once() {
         );
     }
 }
+
+/// It was remembered as whole for good, whatever came under its name afterwards.
+#[test]
+fn an_object_that_was_whole_and_is_a_part_now_was_taken_for_whole() {
+    let device = Device::start(by_hand(Defects::ALL));
+    let bytes = b"an object that is cut";
+    assert!(device.server.upload(bytes).expect("upload"));
+    let state = device.state_with(&sha256(bytes));
+    let path = device.store.join("objects").join(sha256(bytes));
+    // An upload by somebody else's hands has begun, and has broken off.
+    std::fs::write(&path, &bytes[..7]).expect("write");
+    let answer = device.post(&format!(r#"{{"rev":"locals/x","state":{state}}}"#));
+    assert_eq!((answer.status, &answer.json()["reason"]), (422, &json!("missing-objects")), "{answer}");
+    assert!(device.server.upload(bytes).expect("upload"), "sending it again mends it");
+    let answer = device.post(&format!(r#"{{"rev":"locals/x","state":{state}}}"#));
+    assert_eq!(answer.status, 200, "{answer}");
+}

@@ -331,8 +331,8 @@ impl Device {
     /// Checks an object that has come whole.
     pub fn finish_upload(&self, upload: Upload) -> Result<Received, DeviceError> {
         let received = upload.finish()?;
-        if let (Back::Socket(socket), Some(id)) = (&self.back, received.stored_by_the_daemon()) {
-            socket.is_whole(id);
+        if let (Back::Socket(socket), Some((id, size))) = (&self.back, received.stored_by_the_daemon()) {
+            socket.is_whole(id, size);
         }
         Ok(received)
     }

@@ -56,6 +56,8 @@ impl Socketed {
             return Ok(free);
         }
         let reclaimed = self.control.collect()?;
+        // What comes under their names again was not seen.
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner).clear();
         *self.reclaimable.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // What the device says of its storage is of a while ago after a collection.
         Ok(self.free()?.max(free.saturating_add(reclaimed)))

@@ -10,7 +10,7 @@
 //!
 //! Where the storage is mounted as well, objects are read there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -38,8 +38,8 @@ pub struct Socketed {
     limits: JsonLimits,
     trail_id: String,
     pub(super) may_collect: bool,
-    /// Objects that were hashed on their way in, or since.
-    whole: Mutex<HashSet<ObjectId>>,
+    /// Objects that were hashed on their way in, or since, and their sizes.
+    pub(super) whole: Mutex<HashMap<ObjectId, u64>>,
     pub(super) turns: Turns,
     pub(super) updating: Mutex<Option<(Instant, Option<String>)>>,
     /// When it was looked up, and what came out.
@@ -218,7 +218,7 @@ impl Socketed {
             return Ok(None);
         }
         let runs = self.state(None).is_ok_and(|running| running.objects().any(|(_, named)| named == id));
-        if !(runs || self.was_whole(id) || self.hash(id)?) {
+        if !(runs || self.was_whole(id, size) || self.hash(id)?) {
             return Ok(None);
         }
         self.turns.promise(id)?;
@@ -234,12 +234,13 @@ impl Socketed {
     }
 
     /// That the daemon has all of it.
-    pub(super) fn is_whole(&self, id: ObjectId) {
-        self.whole.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    pub(super) fn is_whole(&self, id: ObjectId, size: u64) {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner).insert(id, size);
     }
 
-    fn was_whole(&self, id: &ObjectId) -> bool {
-        self.whole.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    /// Whether it was, when it had this size.
+    fn was_whole(&self, id: &ObjectId, size: u64) -> bool {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner).get(id) == Some(&size)
     }
 
     /// The daemon syncs nothing of what it is sent. The kernel does, for whoever asks: of the storage, where it is mounted
@@ -308,7 +309,7 @@ impl Socketed {
         if given.is_ok() {
             // From now on, a revision names them.
             let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-            whole.retain(|id| !state.objects().any(|(_, named)| named == id));
+            whole.retain(|id, _| !state.objects().any(|(_, named)| named == id));
             self.turns.posted(state.objects().map(|(_, id)| id))?;
         }
         self.look_again();
@@ -390,13 +391,16 @@ impl Socketed {
 
     /// Every object of a state has to be there and whole.
     fn check_objects(&self, state: &State) -> Result<(), DeviceError> {
-        let listed: HashSet<ObjectId> = self.control.objects()?.into_iter().map(|object| object.id).collect();
+        let listed: HashMap<ObjectId, u64> = self.objects()?.into_iter().collect();
         let verified: HashSet<ObjectId> =
             self.state(None).map(|running| running.objects().map(|(_, id)| *id).collect()).unwrap_or_default();
         let mut missing: Vec<(StatePath, ObjectId)> = Vec::new();
         for (key, id) in state.objects() {
-            let there = listed.contains(id);
-            if !there || !(verified.contains(id) || self.was_whole(id) || self.hash(id)?) {
+            let whole = match listed.get(id) {
+                None => false,
+                Some(size) => verified.contains(id) || self.was_whole(id, *size) || self.hash(id)?,
+            };
+            if !whole {
                 missing.push((key.clone(), *id));
             }
         }
@@ -410,8 +414,8 @@ impl Socketed {
             other => other?,
         };
         match io::copy(&mut body, &mut io::sink()) {
-            Ok(_) => {
-                self.is_whole(*id);
+            Ok(size) => {
+                self.is_whole(*id, size);
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(false),

@@ -31,6 +31,7 @@ enum Way {
     Stored(Writer),
     Socket {
         id: ObjectId,
+        size: u64,
         pieces: Option<SyncSender<Vec<u8>>>,
         /// What came last.
         last: Vec<u8>,
@@ -47,7 +48,8 @@ pub struct Received(Whole);
 #[derive(Debug)]
 enum Whole {
     Sealed(Sealed),
-    Daemon(ObjectId),
+    /// With its size.
+    Daemon(ObjectId, u64),
 }
 
 impl Upload {
@@ -74,7 +76,7 @@ impl Upload {
             }
         });
         let sending = Some(sending.map_err(DeviceError::failed)?);
-        Ok(Self(Way::Socket { id, pieces: Some(pieces), last: Vec::new(), left: size, sending }))
+        Ok(Self(Way::Socket { id, size, pieces: Some(pieces), last: Vec::new(), left: size, sending }))
     }
 
     /// Whether its bytes go on to the control socket instead of onto a disk.
@@ -86,7 +88,7 @@ impl Upload {
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), DeviceError> {
         match &mut self.0 {
             Way::Stored(writer) => Ok(writer.write_all(bytes)?),
-            Way::Socket { id, pieces, last, left, sending } => {
+            Way::Socket { id, pieces, last, left, sending, .. } => {
                 let fits = left.checked_sub(bytes.len() as u64);
                 let mut taken = bytes.chunks(PIECE).map(|chunk| {
                     let piece = std::mem::replace(last, chunk.to_vec());
@@ -118,10 +120,10 @@ impl Upload {
     pub(super) fn finish(self) -> Result<Received, DeviceError> {
         match self.0 {
             Way::Stored(writer) => Ok(Received(Whole::Sealed(writer.finish()?))),
-            Way::Socket { id, pieces, last, mut sending, .. } => {
+            Way::Socket { id, size, pieces, last, mut sending, .. } => {
                 // If it is not taken, the end tells why.
                 let _ = pieces.map(|pieces| pieces.send(last));
-                end(&mut sending).map(|()| Received(Whole::Daemon(id)))
+                end(&mut sending).map(|()| Received(Whole::Daemon(id, size)))
             }
         }
     }
@@ -137,14 +139,14 @@ impl Received {
     pub(super) fn sealed(self) -> Option<Sealed> {
         match self.0 {
             Whole::Sealed(sealed) => Some(sealed),
-            Whole::Daemon(_) => None,
+            Whole::Daemon(..) => None,
         }
     }
 
-    pub(super) fn stored_by_the_daemon(&self) -> Option<ObjectId> {
+    pub(super) fn stored_by_the_daemon(&self) -> Option<(ObjectId, u64)> {
         match &self.0 {
             Whole::Sealed(_) => None,
-            Whole::Daemon(id) => Some(*id),
+            Whole::Daemon(id, size) => Some((*id, *size)),
         }
     }
 }
