@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use control::{Caller, Config, Daemon, Defects, FACTORY, Pace};
+use control::{Caller, Config, Daemon, Defects, FACTORY, Facts, Pace};
 use tar::sha;
 
 struct Device {
@@ -365,6 +365,17 @@ fn what_is_said_is_said_as_it_is() {
         assert_eq!((output.status.code(), attempt < 99), (Some(75), true), "{}", both(&output));
     }
     assert!(device.daemon.commands().contains(&("REBOOT_DEVICE".to_owned(), quoted.to_owned())));
+}
+
+/// It is text, and was printed as such.
+#[test]
+fn json_was_asked_for_and_a_text_was_printed() {
+    let facts = Facts { buildinfo: "meta-a: \"b\"\nmeta-c\n".into(), ..Facts::default() };
+    let device = Device::with(Config { facts, ..Config::default() });
+    assert_eq!(device.ok(&["buildinfo"]), "meta-a: \"b\"\nmeta-c\n");
+    assert_eq!(device.ok(&["--json", "buildinfo"]), "\"meta-a: \\\"b\\\"\\nmeta-c\\n\"\n");
+    let device = Device::new(Defects::ALL);
+    assert_eq!(device.ok(&["--json", "buildinfo"]), "\"\"\n");
 }
 
 #[test]

@@ -107,6 +107,7 @@ pub fn run(all: &[Transcript], numbers: &[std::ops::RangeInclusive<u32>], strict
         device_meta: Vec::new(),
         total: 41_943_040 + 400_000_000 * u64::from(numbers[0].start() >= &601),
         reserved: 2_097_152,
+        ..Facts::default()
     };
     let bad = all.iter().find(|t| t.step == "771-put-bad").map(|t| Stand::default().request(t)).unwrap();
     let at = bad.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;

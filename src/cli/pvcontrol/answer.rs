@@ -104,6 +104,16 @@ fn code(error: &ControlError) -> u8 {
 }
 
 impl Answer {
+    /// A text, as JSON.
+    pub(super) fn quoted(self) -> Result<Self, Failure> {
+        match self {
+            Self::Body(text) => {
+                Ok(Self::Body(serde_json::to_vec(&String::from_utf8_lossy(&text)).map_err(Failure::own)?))
+            }
+            ended => Ok(ended),
+        }
+    }
+
     /// Prints it, or writes it where the options say.
     pub(super) fn put(self, options: &Options) -> Result<ExitCode, Failure> {
         let mut body = match self {

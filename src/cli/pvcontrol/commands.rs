@@ -165,6 +165,8 @@ impl Call {
     /// Makes it.
     pub(super) fn make(self, control: &Control, options: &Options) -> Result<Answer, Failure> {
         match self {
+            // The one that is text.
+            Self::Get(target @ "/buildinfo") if options.json => get(control, target)?.quoted(),
             Self::Get(target) => get(control, target),
             Self::Container(action, name) => empty(control.container(&segment(&name)?, action)),
             Self::Daemon(actions, name) => {

@@ -125,6 +125,7 @@ pub enum Pace {
 pub struct Facts {
     pub config: String,
     pub config2: String,
+    pub buildinfo: String,
     pub wakelocks: String,
     /// What `device-meta` holds from the start: keys and values as they are in its JSON.
     pub device_meta: Vec<(String, String)>,
@@ -138,6 +139,7 @@ impl Default for Facts {
         Self {
             config: r#"{"log.level":4,"creds.secret":null}"#.into(),
             config2: r#"[{"key":"PV_LOG_LEVEL","value":"4","modified":"pv conf file"}]"#.into(),
+            buildinfo: String::new(),
             wakelocks: r#"{"mode":"locks","count":0,"degraded":true,"autosleep":false,"settling":false,"polling":false,"run_window":false,"held":{"boot":false,"update":false,"update_check":false,"devmeta":false,"usrmeta":false,"shutdown":false,"debug_shell":false,"poll":false}}"#.into(),
             device_meta: vec![("pantavisor.arch".into(), r#""x86_64/64/EL""#.into())],
             total: 1 << 30,

@@ -16,6 +16,7 @@ pub fn info(shared: &Shared, path: &str) -> Answer {
     let text = match path {
         "/config" => facts.config.clone(),
         "/config2" => state.user_meta.overriding(&facts.config2),
+        "/buildinfo" => facts.buildinfo.clone(),
         "/wakelocks" => facts.wakelocks.clone(),
         "/xconnect-graph" => "[]".into(),
         "/drivers" => "{}".into(),
