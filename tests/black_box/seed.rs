@@ -160,3 +160,30 @@ pub fn debris(root: &Path) -> Vec<String> {
     }
     found
 }
+
+/// One pass of Pantavisor's own collector, which takes no lock of ours: revisions that it doesn't know go, then objects with one link.
+/// Returns how many objects and directories went.
+pub fn collect(root: &Path, known: &[&str]) -> usize {
+    let mut gone = 0;
+    let trails = root.join("trails");
+    let current = fs::read_link(trails.join("current")).ok();
+    let keep = |name: &str| {
+        name == "0" || known.contains(&name) || current.as_deref().is_some_and(|path| path == Path::new(name))
+    };
+    for (folder, prefix) in [(trails.clone(), ""), (trails.join("locals"), "locals/")] {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_dir && name != "locals" && !keep(&name) {
+                gone += usize::from(fs::remove_dir_all(entry.path()).is_ok());
+            }
+        }
+    }
+    for entry in fs::read_dir(root.join("objects")).expect("list objects").flatten() {
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        if !hidden && entry.metadata().is_ok_and(|meta| meta.nlink() == 1) {
+            gone += usize::from(fs::remove_file(entry.path()).is_ok());
+        }
+    }
+    gone
+}
