@@ -337,6 +337,7 @@ fn a_body_that_does_not_come_ends_and_an_address_has_its_share() {
     assert_eq!((third.status, third.header("retry-after")), (503, Some("1")));
     assert_eq!(third.json()["reason"], "busy");
     assert_explained(&server, "its share", &third);
+    assert_eq!(third.json()["hint"], "try again later");
     for client in &mut stalled {
         assert_eq!(client.response("PUT").status, 408);
     }

@@ -160,7 +160,7 @@ impl ApiError {
             error: &self.message,
             code: self.status.as_u16(),
             reason: self.reason,
-            hint: self.hint.as_deref(),
+            hint: self.hint.as_deref().or_else(|| usual_hint(self.reason)),
             request_id,
             details: &self.details,
         };
@@ -183,6 +183,17 @@ impl ApiError {
         }
         reply
     }
+}
+
+/// What to do about what comes from several places, or has nothing else to say.
+fn usual_hint(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "state-too-large" => "PVR_AGENT_MAX_STATE_BYTES sets the limit",
+        "wrong-sha256" | "wrong-length" => "send the object again",
+        "busy" => "try again later",
+        "login-needed" => "pvr login, or send a token",
+        _ => return None,
+    })
 }
 
 impl From<RouteError> for ApiError {
@@ -347,6 +358,22 @@ impl From<DeviceError> for ApiError {
             }
             E::BadState(_, findings) => StateError::Findings(findings).into(),
             E::Failed(cause) => Self::internal(cause),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_errors_did_not_say_what_to_do() {
+        for reason in ["state-too-large", "wrong-sha256", "wrong-length", "busy", "login-needed"] {
+            let error = ApiError::new(StatusCode::BAD_REQUEST, reason, "it failed");
+            let value: Value = serde_json::from_slice(&error.to_json("id")).unwrap();
+            assert!(value["hint"].is_string(), "{value}");
+            let value: Value = serde_json::from_slice(&error.hint("mine").to_json("id")).unwrap();
+            assert_eq!(value["hint"], "mine");
         }
     }
 }
