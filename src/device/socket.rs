@@ -4,7 +4,8 @@
 //!   sent by us was hashed here as well. One that is not of the running state and was sent by somebody else is read once,
 //!   and hashed, before a state that names it is sent: an upload that broke off stays under its final name.
 //! - Whether there is room, whether an update is running and whether a name is taken is looked up before anything is sent: the
-//!   daemon says 200 on a full disk, and a state that it refuses takes the revision of that name with it.
+//!   daemon says 200 on a full disk, and a state that it refuses takes the revision of that name with it. The name is looked up
+//!   once more when the state is sent, which one process does at a time (`turns`), until the command has been given.
 //! - Its collector removes what was just uploaded, and every revision that has not run. It is run only if that was allowed
 //!   ([`Socketed::may_collect`]), there is no room otherwise, and there is nothing of the kind.
 //!
@@ -360,11 +361,11 @@ impl Socketed {
 
     /// Has a revision run that is there.
     pub(super) fn run(&self, rev: &str, how: OnPost) -> Result<(), DeviceError> {
+        let _installing = self.turns.installing()?;
         if let Some(rev) = self.on_its_way()? {
             return Err(DeviceError::Updating(rev));
         }
         let step = name(rev)?;
-        let _installing = self.turns.installing()?;
         let given = self.give(step, how);
         *self.updating.lock().unwrap_or_else(PoisonError::into_inner) = None;
         given

@@ -308,6 +308,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_to_run_is_known_to_others_until_it_has_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (turns(folder.path()), turns(folder.path()));
+        let installing = one.installing().unwrap();
+        assert!(!other.is_to_run("locals/a").unwrap());
+        one.runs_next("locals/a").unwrap();
+        drop(installing);
+        let _installing = other.installing().unwrap();
+        assert!(other.is_to_run("locals/a").unwrap() && !other.is_to_run("locals/b").unwrap());
+        let path = one.folder().unwrap().join("install");
+        File::options().write(true).open(path).unwrap().set_modified(clock::now() - BEGINS).unwrap();
+        assert!(!other.is_to_run("locals/a").unwrap(), "the daemon has lost it");
+        one.sweep().unwrap();
+    }
+
+    #[test]
     fn a_folder_that_others_can_write_into_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
         let open = folder.path().join("open");
