@@ -29,7 +29,9 @@ impl Index {
         let path = pvr.join("new");
         let Some(bytes) = read_if_there(&path)? else { return Ok(Self::default()) };
         let damaged = |why: String| RepoError::Damaged { path: path.clone(), why };
-        let value = parse_strict(&bytes, &JsonLimits::default()).map_err(|error| damaged(error.to_string()))?;
+        // Its author is this program: what a stranger's document may cost is no measure of how many files may be added.
+        let limits = JsonLimits { bytes: usize::MAX, ..JsonLimits::default() };
+        let value = parse_strict(&bytes, &limits).map_err(|error| damaged(error.to_string()))?;
         let members = value.as_object().ok_or_else(|| damaged("it is not a JSON object".to_owned()))?;
         let mut index = Self::default();
         for (key, value) in members {
@@ -54,5 +56,25 @@ impl Index {
             (key.as_str().to_owned(), Value::Object(entry))
         });
         Ok(to_canonical(&Value::Object(members.collect()))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 20,000 files take 2.5 MB here and 160,000 values, and no more than 1.8 MB in the state.
+    #[test]
+    fn more_added_files_than_a_state_has_values_locked_their_owner_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = Lock::take(folder.path()).unwrap();
+        let added = |n: u32| {
+            let added = Added { force_object: n % 2 == 0, sha: format!("{n:064x}") };
+            (StatePath::parse(&format!("app/file{n}")).unwrap(), added)
+        };
+        let index = Index((0..20_000).map(added).collect());
+        index.write(folder.path(), &lock).unwrap();
+        assert!(index.text().unwrap().len() > JsonLimits::default().bytes);
+        assert!(Index::read(folder.path()).unwrap() == index);
     }
 }
