@@ -52,6 +52,21 @@ fn objects_are_hardlinks_and_the_boot_loader_finds_its_own() {
     assert_eq!(boot, ["pantavisor.fit"], "links of what is no longer there go");
 }
 
+/// Objects that today's program has made are 0644.
+#[test]
+fn what_was_deployed_out_of_a_pool_of_todays_program_could_be_written_to() {
+    let home = Home::new();
+    source(&home, "bsp", BSP);
+    home.pvr("", &["deploy", "t/0", "bsp/.pvr"]).code(0);
+    let object = home.object(&sha(b"a kernel"));
+    fs::set_permissions(&object, fs::Permissions::from_mode(0o644)).unwrap();
+    home.pvr("", &["deploy", "--dry-run", "t/1", "bsp/.pvr"]).code(0);
+    assert_eq!(mode(&object), 0o644, "a dry run only looks");
+    home.pvr("", &["deploy", "t/1", "bsp/.pvr"]).code(0);
+    assert!(same(&home.at("t/1/bsp/k"), &object));
+    assert_eq!((mode(&object), mode(&home.at("t/1/.pv/pv-kernel.img"))), (0o444, 0o444));
+}
+
 /// Today's program deletes all untracked files without asking (cli.md §13.15).
 #[test]
 fn untracked_files_were_deleted() {

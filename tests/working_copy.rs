@@ -8,8 +8,9 @@ mod pvr;
 mod server;
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
 
 use device::{BASE, Device, SPEC, answer, sha};
 use pvr::Home;
@@ -35,6 +36,36 @@ fn a_get_lost_what_had_not_been_posted() {
     }
     home.pvr("r", &["merge", "../o/.pvr"]).code(0);
     assert!(!home.at("r/.pvr/replaced").exists(), "nothing of it went");
+}
+
+/// Objects that today's program has made are 0644: whoever wrote to a hardlink of one changed every other tree as well.
+#[test]
+fn a_hardlink_of_an_object_of_todays_program_could_be_written_to() {
+    let home = Home::new();
+    home.repo(&[("x", b"x"), ("y", b"y")]);
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().mode() & 0o7777;
+    let writable = |content: &[u8]| {
+        let object = home.object(&sha(content));
+        fs::set_permissions(&object, fs::Permissions::from_mode(0o644)).unwrap();
+        object
+    };
+    let x = writable(b"x");
+    for args in [&["fsck"][..], &["import", "--dry-run", "../x.tgz"]] {
+        home.pvr("r", &["export", "../x.tgz"]).code(0);
+        writable(b"x");
+        home.pvr("r", args).code(0);
+        assert_eq!(mode(&x), 0o644, "{args:?} only looks");
+    }
+    home.pvr("r", &["checkout", "--hardlink"]).code(0);
+    assert_eq!((mode(&home.at("r/x")), mode(&x), mode(&home.at("r/y"))), (0o444, 0o444, 0o444));
+    // One that has been hashed before, and is remembered.
+    let old = SystemTime::now() - Duration::from_secs(60);
+    fs::File::open(&x).unwrap().set_modified(old).unwrap();
+    home.pvr("r", &["checkout", "--hardlink"]).code(0);
+    writable(b"x");
+    home.pvr("r", &["checkout", "--hardlink"]).code(0);
+    assert_eq!(mode(&x), 0o444);
+    assert_eq!(home.pvr("r", &["status"]).code(0).out, "");
 }
 
 #[test]
@@ -285,7 +316,6 @@ fn commands_at_the_same_time_do_not_lose_each_others_work() {
 
 #[test]
 fn hardlinks_are_the_objects_of_the_pool() {
-    use std::os::unix::fs::MetadataExt;
     let home = Home::new();
     home.repo(&[("a/x", b"x"), ("a/run.json", b"{ \"b\": 1 }")]);
     home.pvr("r", &["checkout", "-hl"]).code(0);

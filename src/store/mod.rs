@@ -23,7 +23,8 @@
 //!
 //! A name that somebody else gave (the daemon writes under the final name, other tools don't hash) promises
 //! nothing. Such a file is hashed once before it is relied on, and `intact` remembers that by inode, size, mtime
-//! and ctime. One that fails counts as absent, and is replaced by rename when its bytes come.
+//! and ctime. One that fails counts as absent, and is replaced by rename when its bytes come; one that is right and
+//! may be written to becomes 0444.
 //!
 //! # Staging
 //!

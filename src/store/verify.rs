@@ -8,10 +8,11 @@ use super::memo::Stamp;
 use super::publish::{Held, Stage};
 use crate::state::ObjectId;
 use crate::state::clock;
-use rustix::fs::{Mode, OFlags, fsync, open};
+use rustix::fs::{Mode, OFlags, fchmod, fsync, open};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::PoisonError;
 use std::time::SystemTime;
@@ -175,7 +176,12 @@ impl ObjectStore {
     /// Looks at what a name holds.
     pub(super) fn check(&self, path: &Path, id: &ObjectId) -> Result<Check, StoreError> {
         let mut file = match self.glance(path, id)? {
-            Glance::Known(file, stamp) => return Ok(Check::Intact(file, stamp)),
+            Glance::Known(file, stamp) => {
+                if self.write_protect(&file) {
+                    self.refresh(&[(*id, stamp)]);
+                }
+                return Ok(Check::Intact(file, stamp));
+            }
             Glance::Unknown(file) => file,
             Glance::Bad => return Ok(Check::Bad),
             Glance::Absent => return Ok(Check::Absent),
@@ -193,6 +199,7 @@ impl ObjectStore {
             if hash(&file).on("read", path)? != *id {
                 return Ok(Check::Bad);
             }
+            self.write_protect(&file);
             if self.writes() {
                 fsync(&file).on("make durable", path)?;
             }
@@ -208,6 +215,13 @@ impl ObjectStore {
         }
         // Somebody is still writing it.
         Ok(Check::Bad)
+    }
+
+    /// Takes away the right to write to an intact object that somebody else has made: files of revisions and trees are
+    /// links to it. Says whether its mode has changed; that of another user's file cannot be, and stays.
+    fn write_protect(&self, file: &File) -> bool {
+        let writable = || file.metadata().is_ok_and(|meta| meta.mode() & 0o222 != 0);
+        self.writes() && writable() && fchmod(file, Mode::from_raw_mode(0o444)).is_ok()
     }
 
     pub(crate) fn stamp_of(&self, path: &Path) -> Option<Stamp> {
