@@ -59,6 +59,8 @@ fn clone_change_and_post() {
     assert_eq!(ran.out, "app/dup [OK]\n");
     assert!(ran.err.ends_with("Successfully posted Revision locals/x (01234567) to device id local\n"), "{ran:?}");
     assert!(ran.err.contains("Posting object info for: app/new%d ... app/new%d [OK - Dupe]\n"), "{ran:?}");
+    // What a get replaces from now on, the device has.
+    assert_eq!(home.read("c/.pvr/known"), sha(home.read("c/.pvr/json").as_bytes()));
     let lines: Vec<String> = device.server.requests()[before..].iter().map(|request| request.line()).collect();
     let id = sha(b"new");
     assert_eq!(

@@ -38,6 +38,46 @@ fn a_get_lost_what_had_not_been_posted() {
     assert!(!home.at("r/.pvr/replaced").exists(), "nothing of it went");
 }
 
+/// What a get replaced was kept in one place, where the next get put what the first had brought.
+#[test]
+fn a_second_get_lost_what_the_first_had_kept() {
+    const LOST: &str = "WARNING: commits that were never posted are replaced; .pvr/replaced keeps what they were\n";
+    let home = Home::new();
+    home.repo(&[("mine", b"mine"), ("x.json", b"{\"a\":1}")]);
+    let mine = home.read("r/.pvr/json");
+    for name in ["o", "p"] {
+        home.write(&format!("{name}/x.json"), format!("\"{name}\""));
+        home.pvr(name, &["init"]).code(0);
+        home.pvr(name, &["add"]).code(0);
+        home.pvr(name, &["commit"]).code(0);
+        home.pvr(name, &["export", &format!("../{name}.tar")]).code(0);
+    }
+    let warned = |args: &[&str]| home.pvr("r", args).code(0).err.contains(LOST);
+    assert!(warned(&["get", "--dry-run", "../o/.pvr"]) && !home.at("r/.pvr/replaced").exists());
+    assert!(warned(&["get", "../o/.pvr"]));
+    for args in [&["get", "../p/.pvr"][..], &["import", "../o.tar"], &["merge", "../p/.pvr"], &["get", "../o.tar"]] {
+        assert!(!warned(args), "{args:?}: nothing was lost");
+        assert_eq!(home.read("r/.pvr/replaced"), mine, "{args:?}");
+    }
+    // A commit, even a merge of one: nobody has it.
+    home.write("r/x.json", "\"new\"");
+    home.pvr("r", &["add"]).code(0);
+    home.pvr("r", &["commit"]).code(0);
+    let new = home.read("r/.pvr/json");
+    assert!(warned(&["merge", "../p/.pvr"]) && !warned(&["get", "../o/.pvr"]));
+    assert_eq!(home.read("r/.pvr/replaced"), new);
+    // What only grew is not kept, and is not elsewhere either.
+    fs::remove_file(home.at("r/.pvr/replaced")).unwrap();
+    home.write("r/.pvr/json", format!("{{\"#spec\":\"{SPEC}\",\"mine\":\"{}\"}}", sha(b"mine")));
+    assert!(!warned(&["merge", "../o/.pvr"]) && !home.at("r/.pvr/replaced").exists());
+    assert!(warned(&["get", "../p/.pvr"]) && home.read("r/.pvr/replaced").contains(&sha(b"mine")));
+    // What was put elsewhere is there.
+    home.write("r/x.json", "\"newer\"");
+    home.pvr("r", &["commit"]).code(0);
+    home.pvr("r", &["put", "../o/.pvr"]).code(0);
+    assert!(!warned(&["get", "../p/.pvr"]));
+}
+
 /// Objects that today's program has made are 0644: whoever wrote to a hardlink of one changed every other tree as well.
 #[test]
 fn a_hardlink_of_an_object_of_todays_program_could_be_written_to() {

@@ -74,8 +74,8 @@ impl Repo {
         committed.changes = between(&pristine, &state)?;
         committed.fetched.warnings = working.warnings;
         store.objects().clone_into(&mut committed.pool);
+        self.write_pristine(&state, lock.as_ref())?;
         if let Some(lock) = &lock {
-            self.write_pristine(&state, lock)?;
             // It is committed. Files in `.pvr/new` that it has already do no harm, and the message is a note.
             self.remove_index().ok();
             lock.replace(&self.pvr.join("commitmsg"), message.as_bytes(), 0o644).ok();

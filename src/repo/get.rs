@@ -1,5 +1,5 @@
 //! `get` and `merge`: the committed state, or parts of it, come from somewhere else. The working tree stays as it is, and
-//! what the committed state was is kept in `.pvr/replaced` where anything of it goes.
+//! what the committed state was is kept in `.pvr/replaced` where anything of it goes that was never posted.
 
 use std::path::PathBuf;
 
@@ -61,7 +61,7 @@ impl Repo {
             How::Merge => selection.includes(path.as_str()),
         };
         let wanted: Vec<(&StatePath, &ObjectId)> = opened.state.objects().filter(|(path, _)| is_wanted(path)).collect();
-        let fetched = opened.fetch(store, &wanted, run, observer, copied)?;
+        let mut fetched = opened.fetch(store, &wanted, run, observer, copied)?;
         let lock = self.lock_for(run)?;
         let before = self.pristine_or_empty()?;
         let state = match how {
@@ -69,8 +69,8 @@ impl Repo {
             How::Merge => part::merge(&before, &opened.state, selection)?,
         };
         let changes = between(&before, &state)?;
+        let was = self.config()?;
         if let Some(lock) = &lock {
-            let was = self.config()?;
             let mut config = was.clone();
             let is_remote = matches!(source, Source::Remote(_));
             config.default_get_url = uri.to_owned();
@@ -80,10 +80,13 @@ impl Repo {
                 }
             }
             config.write(&self.pvr, lock)?;
-            self.replace_pristine(&before, &state, &changes, lock).inspect_err(|_| {
-                let _ = was.write(&self.pvr, lock);
-            })?;
         }
+        let lock = lock.as_ref();
+        self.replace_pristine(&before, &state, &changes, &opened.state, lock, &mut fetched.warnings).inspect_err(
+            |_| {
+                let _ = lock.map(|lock| was.write(&self.pvr, lock));
+            },
+        )?;
         Ok(Got { fetched, changes, pool: store.objects().to_owned() })
     }
 }

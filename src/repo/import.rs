@@ -36,13 +36,12 @@ impl Repo {
         let opened = Source::Local(path).open(&self.limits)?;
         let store = &self.store_for(run)?;
         let wanted: Vec<(&StatePath, &ObjectId)> = opened.state.objects().collect();
-        let fetched = opened.fetch(store, &wanted, run, &Silent, &mut |_, _| {})?;
+        let mut fetched = opened.fetch(store, &wanted, run, &Silent, &mut |_, _| {})?;
         let lock = self.lock_for(run)?;
         let before = self.pristine_or_empty()?;
         let changes = between(&before, &opened.state)?;
-        if let Some(lock) = &lock {
-            self.replace_pristine(&before, &opened.state, &changes, lock)?;
-        }
+        let (state, warnings) = (&opened.state, &mut fetched.warnings);
+        self.replace_pristine(&before, state, &changes, state, lock.as_ref(), warnings)?;
         Ok(Imported { fetched, changes, pool: store.objects().to_owned() })
     }
 }

@@ -6,7 +6,8 @@
 //! .pvr/new         what was added since: index.rs
 //! .pvr/index       what files held when they were last read: hashes.rs
 //! .pvr/commitmsg   message of the last commit
-//! .pvr/replaced    the committed state that a get or an import has replaced last, canonical
+//! .pvr/replaced    the last committed state that a get or an import has replaced and nobody else had, canonical
+//! .pvr/known       sha256 of the last state that was got, imported, posted or put: it is not only here
 //! .pvr/objects/    the pool, where the config names no other
 //! .pvr/lock, tmp/  see files.rs
 //! .pvr/batch/      see batch.rs
@@ -81,7 +82,7 @@ pub use working::{Status, Working};
 use self::error::Context;
 use self::files::Lock;
 use crate::state::{JsonLimits, Spec, State, document};
-use crate::store::{ObjectStore, swap};
+use crate::store::{Hasher, ObjectStore, swap};
 
 /// The kind of a state whose repository does not say.
 pub const DEFAULT_SPEC: &str = document::KNOWN_SPECS[0];
@@ -204,23 +205,45 @@ impl Repo {
         Ok(self.pristine()?.unwrap_or_else(|| State::empty(DEFAULT_SPEC)))
     }
 
-    /// Replaces the committed state.
-    fn write_pristine(&self, state: &State, lock: &Lock) -> Result<(), RepoError> {
-        let path = self.pvr.join("json");
+    /// Replaces the committed state; without a lock it only says whether that could be done.
+    fn write_pristine(&self, state: &State, lock: Option<&Lock>) -> Result<(), RepoError> {
         let text = state.to_canonical()?;
         // What cannot be read again would lock its owner out of the repository.
         if let Err(source) = State::parse_strict(text.as_bytes(), &self.limits, Spec::Any) {
             return Err(RepoError::Unreadable { source });
         }
-        lock.replace(&path, text.as_bytes(), 0o644)
+        lock.map_or(Ok(()), |lock| lock.replace(&self.pvr.join("json"), text.as_bytes(), 0o644))
     }
 
-    /// Replaces the committed state by one from elsewhere. What is lost of it that way is kept: nobody may have posted it.
-    fn replace_pristine(&self, before: &State, state: &State, changes: &Status, lock: &Lock) -> Result<(), RepoError> {
-        if !changes.removed.is_empty() || !changes.changed.is_empty() {
-            lock.replace(&self.pvr.join("replaced"), before.to_canonical()?.as_bytes(), 0o644)?;
+    /// Replaces the committed state by one that came, or came in part, from `source`. If something of it is lost that way
+    /// which nobody else has, it is kept, and a warning says so.
+    fn replace_pristine(
+        &self,
+        before: &State,
+        state: &State,
+        changes: &Status,
+        source: &State,
+        lock: Option<&Lock>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), RepoError> {
+        let loses = !changes.removed.is_empty() || !changes.changed.is_empty();
+        let only_here = !before.is_empty() && files::read_if_there(&self.pvr.join(KNOWN))? != Some(sha256(before)?);
+        if loses && only_here {
+            warnings.push("commits that were never posted are replaced; .pvr/replaced keeps what they were".to_owned());
+            if let Some(lock) = lock {
+                lock.replace(&self.pvr.join("replaced"), before.to_canonical()?.as_bytes(), 0o644)?;
+            }
+        }
+        if let Some(lock) = lock.filter(|_| loses || !only_here || state == source) {
+            // Before the state: whoever dies in between leaves one that is kept again.
+            self.note_known(state, lock)?;
         }
         self.write_pristine(state, lock)
+    }
+
+    /// Notes that others have this state, too, or what of it they do not have is kept.
+    fn note_known(&self, state: &State, lock: &Lock) -> Result<(), RepoError> {
+        lock.replace(&self.pvr.join(KNOWN), &sha256(state)?, 0o644)
     }
 
     fn lock(&self) -> Result<Lock, RepoError> {
@@ -269,6 +292,14 @@ pub(crate) fn current_folder() -> Result<PathBuf, RepoError> {
 }
 
 const REMOVED: &str = " (deleted)";
+const KNOWN: &str = "known";
+
+/// The sha256 of a state, as `.pvr/known` has it.
+fn sha256(state: &State) -> Result<Vec<u8>, RepoError> {
+    let mut hasher = Hasher::new();
+    hasher.update(state.to_canonical()?.as_bytes());
+    Ok(hasher.finish().to_string().into_bytes())
+}
 
 /// The state in a `.pvr` folder.
 fn read_state(pvr: &Path, limits: &JsonLimits) -> Result<Option<State>, RepoError> {

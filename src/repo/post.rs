@@ -135,13 +135,15 @@ impl Repo {
         let known = objects_in(Some(&state)).intersection(&baseline).filter(|id| !uploaded.sent.contains(id)).count();
         let mut sent = Sent { uploaded, known, warnings: Vec::new() };
         // What is done is done: that it can't be remembered, where the repository may only be read, is no failure of it.
-        sent.warnings
-            .extend(self.remember_post(uri).err().map(|error| format!("the address is not remembered: {error}")));
+        sent.warnings.extend(
+            self.remember_post(uri, &state).err().map(|error| format!("the address is not remembered: {error}")),
+        );
         Ok((posted, sent))
     }
 
-    fn remember_post(&self, uri: &str) -> Result<(), RepoError> {
+    fn remember_post(&self, uri: &str, state: &State) -> Result<(), RepoError> {
         let lock = self.lock()?;
+        self.note_known(state, &lock)?;
         let mut config = self.config()?;
         config.default_post_url = uri.to_owned();
         for other in [&mut config.default_get_url, &mut config.default_put_url] {

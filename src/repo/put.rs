@@ -34,13 +34,15 @@ impl Repo {
         put?;
         let mut sent =
             Sent { uploaded, known: objects_in(Some(&state)).intersection(&there).count(), warnings: Vec::new() };
-        sent.warnings
-            .extend(self.remember_put(uri).err().map(|error| format!("the address is not remembered: {error}")));
+        sent.warnings.extend(
+            self.remember_put(uri, &state).err().map(|error| format!("the address is not remembered: {error}")),
+        );
         Ok(sent)
     }
 
-    fn remember_put(&self, uri: &str) -> Result<(), RepoError> {
+    fn remember_put(&self, uri: &str, state: &State) -> Result<(), RepoError> {
         let lock = self.lock()?;
+        self.note_known(state, &lock)?;
         let mut config = self.config()?;
         config.default_put_url = uri.to_owned();
         for other in [&mut config.default_get_url, &mut config.default_post_url] {
@@ -70,8 +72,12 @@ impl Repo {
         let wanted: Vec<(&StatePath, &ObjectId)> = state.objects().collect();
         let own = Source::Local(&self.pvr).open(&self.limits)?;
         let fetched = own.fetch(&other.store_for(run)?, &wanted, run, &Silent, copied)?;
-        if let Some(lock) = other.lock_for(run)? {
-            other.write_pristine(&state, &lock)?;
+        let lock = other.lock_for(run)?;
+        other.write_pristine(&state, lock.as_ref())?;
+        drop(lock);
+        // As with an address, it is no failure that this cannot be noted.
+        if let Some(lock) = self.lock_for(run).ok().flatten() {
+            self.note_known(&state, &lock).ok();
         }
         Ok((fetched, between(&before, &state)?))
     }

@@ -16,7 +16,7 @@ use super::scratch::{Ran, Scratch, squeeze};
 /// Files of `.pvr` that both programs know.
 const SHARED: [&str; 4] = ["commitmsg", "config", "json", "new"];
 /// Ours alone.
-const OWN: [&str; 4] = [".pvr/index", ".pvr/lock", ".pvr/replaced", ".pvr/tmp"];
+const OWN: [&str; 5] = [".pvr/index", ".pvr/known", ".pvr/lock", ".pvr/replaced", ".pvr/tmp"];
 /// Ours alone, in a pool.
 const STORE: &str = ".pvr-agent";
 /// Commands that print one document: its order is no accident.
