@@ -8,7 +8,7 @@ mod pvr;
 mod server;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
@@ -106,6 +106,38 @@ fn a_hardlink_of_an_object_of_todays_program_could_be_written_to() {
     home.pvr("r", &["checkout", "--hardlink"]).code(0);
     assert_eq!(mode(&x), 0o444);
     assert_eq!(home.pvr("r", &["status"]).code(0).out, "");
+}
+
+/// What root had made in the repository of somebody else was root's: the lock, the pool, and what works in it.
+#[test]
+fn one_command_of_root_locked_the_owner_out() {
+    const NOBODY: u32 = 65534;
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        eprintln!("SKIPPED: one_command_of_root_locked_the_owner_out: needs root");
+        return;
+    }
+    let home = Home::new();
+    home.repo(&[("a/x", b"x")]);
+    home.pvr("r", &["export", "../x.tar"]).code(0);
+    fs::create_dir(home.at("u")).unwrap();
+    chown(home.at("u"), Some(NOBODY), Some(NOBODY)).unwrap();
+    home.pvr("u", &["init", "-o", "pools/pool"]).code(0);
+    home.pvr("u", &["import", "../x.tar"]).code(0);
+    home.pvr("u", &["checkout"]).code(0);
+    home.pvr("u", &["commit", "--checkpoint"]).code(0);
+    let object = format!("pools/pool/{}", sha(b"x"));
+    let agent = ["", "/lock", "/tmp", "/staged", "/replaced"].map(|name| format!("pools/pool/.pvr-agent{name}"));
+    let others = ["pools", "pools/pool", &object, ".pvr", ".pvr/lock", ".pvr/json", ".pvr/config", "checkpoint.json"];
+    for path in agent.iter().map(String::as_str).chain(others) {
+        let meta = fs::metadata(home.at("u").join(path)).unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (NOBODY, NOBODY), "{path}");
+    }
+    // A link that the owner has laid there gives nothing away.
+    home.write("mine", "root's");
+    fs::remove_file(home.at("u/.pvr/lock")).unwrap();
+    symlink("../../mine", home.at("u/.pvr/lock")).unwrap();
+    home.pvr("u", &["add"]).code(3).says(".pvr/lock");
+    assert_eq!(fs::metadata(home.at("mine")).unwrap().uid(), 0);
 }
 
 #[test]

@@ -14,9 +14,8 @@
 //! In a dry run the new files have no names, and are gone with the process.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{Context, RepoError};
@@ -26,6 +25,7 @@ use super::{Repo, Status};
 use crate::state::canonical::to_canonical;
 use crate::state::parse::parse_strict;
 use crate::state::{JsonLimits, Object, ObjectId, StatePath, Value};
+use crate::store;
 
 const NAME: &str = "batch";
 const PLAN: &str = "plan";
@@ -79,7 +79,7 @@ impl<'a> Batch<'a> {
     pub(super) fn begin(repo: &'a Repo, lock: Option<&'a Lock>) -> Result<Self, RepoError> {
         let folder = lock.map_or_else(|| repo.pvr.clone(), Lock::temporary);
         if lock.is_some() {
-            DirBuilder::new().mode(0o700).create(&folder).on("create", &folder)?;
+            store::make_folder(&folder, 0o700).on("create", &folder)?;
         }
         Ok(Self { repo, lock, folder, entries: Vec::new(), becomes: Vec::new() })
     }
@@ -98,9 +98,9 @@ impl<'a> Batch<'a> {
         bytes: &[u8],
         mode: u32,
     ) -> Result<(), RepoError> {
-        let was = was.map(crate::store::hash).transpose().on("read", &self.folder)?;
+        let was = was.map(store::hash).transpose().on("read", &self.folder)?;
         let (mut file, path) = self.open(target, was, mode)?;
-        self.becomes(crate::store::hash(bytes).on("read", &self.folder)?);
+        self.becomes(store::hash(bytes).on("read", &self.folder)?);
         file.write_all(bytes).on("write", &path)
     }
 
@@ -289,7 +289,7 @@ fn spare(batch: &Path, index: usize) -> PathBuf {
 }
 
 fn make_folder(path: &Path) -> Result<(), RepoError> {
-    DirBuilder::new().mode(0o755).create(path).on("create", path)
+    store::make_folder(path, 0o755).on("create", path)
 }
 
 fn sha_if_there(path: &Path) -> Result<Option<ObjectId>, RepoError> {

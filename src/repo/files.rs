@@ -6,17 +6,17 @@
 //! .pvr/batch/       files that take their places together: batch.rs
 //! ```
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::batch;
 use super::error::{Context, RepoError};
-use crate::store::put;
+use crate::store::{give_to_owner, make_folder, open_or_make_as, put};
 
 /// Whoever holds this may change the repository.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Lock {
     /// Waits for the lock of the repository whose `.pvr` this is, and clears what others left.
     pub(super) fn take(pvr: &Path) -> Result<Self, RepoError> {
         let path = pvr.join("lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).on("open", &path)?;
+        let file = open_or_make_as(OpenOptions::new().write(true), &path).on("open", &path)?;
         loop {
             match flock(&file, FlockOperation::LockExclusive) {
                 Ok(()) => break,
@@ -54,7 +54,7 @@ impl Lock {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).on("clear", &tmp),
             _ => {}
         }
-        DirBuilder::new().mode(0o700).create(&tmp).on("create", &tmp)?;
+        make_folder(&tmp, 0o700).on("create", &tmp)?;
         let lock = Self { _file: file, tmp };
         // What a process that died had made up its mind to do.
         batch::finish(pvr, &lock)?;
@@ -83,9 +83,13 @@ impl Drop for Lock {
     }
 }
 
-/// A new file; `mode` as far as the umask lets it.
+/// A new file; `mode` as far as the umask lets it. What root makes is the folder's owner's, as far as that can be.
 pub(super) fn create(path: &Path, mode: u32) -> Result<File, RepoError> {
-    OpenOptions::new().write(true).create_new(true).mode(mode).open(path).on("create", path)
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).on("create", path)?;
+    if let Some(folder) = path.parent() {
+        give_to_owner(&file, folder).ok();
+    }
+    Ok(file)
 }
 
 /// A file in that folder that has no name, and is gone with the process.

@@ -50,9 +50,8 @@ mod walk;
 mod working;
 
 use std::cell::OnceCell;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 pub use crate::store::ArchiveError;
@@ -82,7 +81,7 @@ pub use working::{Status, Working};
 use self::error::Context;
 use self::files::Lock;
 use crate::state::{JsonLimits, Spec, State, document};
-use crate::store::{Hasher, ObjectStore, swap};
+use crate::store::{Hasher, ObjectStore, make_folder, swap};
 
 /// The kind of a state whose repository does not say.
 pub const DEFAULT_SPEC: &str = document::KNOWN_SPECS[0];
@@ -114,7 +113,7 @@ impl Repo {
     /// Makes a repository. `pool` is stored as it is given; an absolute path keeps its meaning when the folder moves.
     pub fn init(root: &Path, spec: &str, pool: &str) -> Result<Self, RepoError> {
         let repo = Self::at(root);
-        match DirBuilder::new().mode(0o755).create(&repo.pvr) {
+        match make_folder(&repo.pvr, 0o755) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // What an init that was interrupted left has no state yet, and may be finished.
                 if !repo.pvr.is_dir() || repo.pvr.join("json").exists() {

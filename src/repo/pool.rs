@@ -6,18 +6,17 @@
 //! | `open_to_read` | where it can | where it can | yes |
 //! | `look_at` | no | no | those that are there |
 
-use std::fs;
 use std::path::Path;
 
 use rustix::fs::{Access, access};
 
 use super::error::{Context, RepoError};
 use crate::store::pool::{agent_of, is_of_storage};
-use crate::store::{ObjectStore, Options};
+use crate::store::{ObjectStore, Options, make_folders};
 
 /// Opens a pool, and makes it if there is none.
 pub(super) fn open(pool: &Path) -> Result<ObjectStore, RepoError> {
-    fs::create_dir_all(pool).on("create", pool)?;
+    make_folders(pool).on("create", pool)?;
     let options = Options { collected: is_of_storage(pool), ..Options::default() };
     let store = ObjectStore::open_with(pool, &agent_of(pool), options)?;
     // What an import that died had unpacked. That it cannot be removed is no reason not to work.

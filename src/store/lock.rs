@@ -10,9 +10,12 @@
 
 use super::ObjectStore;
 use super::error::{Context, StoreError};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use super::owner::open_or_make;
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
-use std::os::fd::OwnedFd;
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 /// A lock, held until dropped.
@@ -20,7 +23,7 @@ use std::path::PathBuf;
 #[must_use = "a lock is released when its guard is dropped"]
 pub struct Lock {
     /// None in a store that is only looked at and has no working folder: then nobody of ours writes either.
-    _fd: Option<OwnedFd>,
+    _file: Option<File>,
 }
 
 impl ObjectStore {
@@ -57,15 +60,22 @@ impl ObjectStore {
     }
 
     fn lock(&self, path: PathBuf, how: FlockOperation) -> Result<Option<Lock>, StoreError> {
-        let create = if self.writes() { OFlags::RDWR | OFlags::CREATE } else { OFlags::RDONLY };
-        let fd = match open(&path, create | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::from_raw_mode(0o600)) {
+        let mut options = OpenOptions::new();
+        let opened = if self.writes() {
+            open_or_make(options.read(true).write(true), &path)
+        } else {
+            options.read(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(&path)
+        };
+        let file = match opened {
             // The working folder of another user's pool cannot be looked into.
-            Err(Errno::NOENT | Errno::ACCESS) if !self.writes() => return Ok(Some(Lock { _fd: None })),
+            Err(e) if !self.writes() && matches!(e.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+                return Ok(Some(Lock { _file: None }));
+            }
             other => other.on("open", &path)?,
         };
         loop {
-            match flock(&fd, how) {
-                Ok(()) => return Ok(Some(Lock { _fd: Some(fd) })),
+            match flock(&file, how) {
+                Ok(()) => return Ok(Some(Lock { _file: Some(file) })),
                 Err(Errno::INTR) => {}
                 Err(Errno::WOULDBLOCK) => return Ok(None),
                 Err(e) => return Err(e).on("lock", &path),

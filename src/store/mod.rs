@@ -82,7 +82,7 @@ pub use writer::{Sealed, Writer};
 pub(crate) use durable::{WAS, folder as sync_folder, put};
 pub(crate) use error::{Absent, Context, Shown};
 pub(crate) use hash::{Hasher, hash};
-pub(crate) use owner::{give_to_owner, open_or_make};
+pub(crate) use owner::{give_to_owner, make_folder, make_folders, open_or_make, open_or_make_as};
 pub(crate) use space::Room;
 pub(crate) use temp::TempDir;
 
@@ -137,15 +137,15 @@ impl ObjectStore {
     /// As [`open`](ObjectStore::open), with everything that can be chosen.
     pub fn open_with(objects: &Path, agent: &Path, options: Options) -> Result<Self, StoreError> {
         if !options.read_only {
-            fs::create_dir_all(objects).on("create", objects)?;
-            fs::create_dir_all(agent).on("create", agent)?;
+            make_folders(objects).on("create", objects)?;
+            make_folders(agent).on("create", agent)?;
             let meta = agent.metadata().on("look at", agent)?;
             if meta.mode() & 0o777 != 0o700 {
                 chmod(agent, Mode::from_raw_mode(0o700)).on("make private", agent)?;
             }
             for folder in ["tmp", "staged", "replaced"] {
                 let folder = agent.join(folder);
-                fs::create_dir_all(&folder).on("create", &folder)?;
+                make_folders(&folder).on("create", &folder)?;
             }
             if objects.metadata().on("look at", objects)?.dev() != meta.dev() {
                 return Err(StoreError::TwoFileSystems { objects: objects.to_owned(), agent: agent.to_owned() });

@@ -7,6 +7,7 @@
 use super::caps::Capabilities;
 use super::durable;
 use super::error::{Context, StoreError};
+use super::owner::give_to_owner;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, linkat, mkdir, open, syncfs, unlink};
 use rustix::io::Errno;
 use std::fs::File;
@@ -30,9 +31,7 @@ impl TempFile {
         if caps.unnamed {
             let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
             match open(tmp, flags, Mode::from_raw_mode(0o600)) {
-                Ok(fd) => {
-                    return Ok(Self { file: fd.into(), name: None });
-                }
+                Ok(fd) => return Ok(Self::given(fd.into(), None, tmp)),
                 // What file systems and kernels without it answer.
                 Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {}
                 Err(e) => return Err(e).on("create a file in", tmp),
@@ -46,10 +45,17 @@ impl TempFile {
                 other => other.on("create", &name)?,
             };
             if owned(&fd).on("lock", &name)? {
-                return Ok(Self { file: fd.into(), name: Some(name) });
+                return Ok(Self::given(fd.into(), Some(name), tmp));
             }
         }
         Err(StoreError::Contended { path: tmp.to_owned() })
+    }
+
+    /// An object belongs to whom the pool belongs: nobody else could make links to it. Where root may not give it away, it
+    /// stays root's.
+    fn given(file: File, name: Option<PathBuf>, tmp: &Path) -> Self {
+        give_to_owner(&file, tmp).ok();
+        Self { file, name }
     }
 
     /// A file that has a name in a folder of ours; the name goes with this value.

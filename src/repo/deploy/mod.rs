@@ -21,7 +21,7 @@ use super::{Config, DEFAULT_SPEC, Repo, pool};
 use crate::remote::Observer;
 use crate::state::{JsonLimits, ObjectId, PartSelection, Spec, State, part};
 use crate::store::swap::{self, Swap};
-use crate::store::{ObjectStore, Reservation, Stage};
+use crate::store::{ObjectStore, Reservation, Stage, make_folders};
 use crate::trails::{Checks, Demands, InstallError, Laid, Layout, Verity, absent_boot_files, admit, reserve_layout};
 
 /// What a deploy makes of the states that it is given.
@@ -153,7 +153,7 @@ impl Deploy {
         let store = match run {
             Run::Dry => pool::look_at(&folder)?,
             Run::Really => {
-                fs::create_dir_all(&folder).on("create", &folder)?;
+                make_folders(&folder).on("create", &folder)?;
                 // A path through the folder that is replaced would lead nowhere for an instant.
                 pool::open(&fs::canonicalize(&folder).on("resolve", &folder)?)?
             }
