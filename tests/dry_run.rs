@@ -117,6 +117,50 @@ fn what_would_be_done_is_what_is_done() {
     assert_eq!(deployed["files"], json!({"linked": 2, "copied": 0, "json": 2}));
 }
 
+/// A dry run did not ask whether the state that comes of it can be read again.
+#[test]
+fn a_dry_run_said_yes_to_a_state_that_is_too_large() {
+    let home = Home::new();
+    for name in ["one", "two"] {
+        fs::create_dir(home.at(name)).unwrap();
+        home.write(&format!("{name}/{name}.json"), format!("\"{}\"", "x".repeat(1200)));
+        home.pvr(name, &["init", "-o", "../pool"]).code(0);
+        home.pvr(name, &["add"]).code(0);
+        home.pvr(name, &["commit"]).code(0);
+    }
+    home.write("two/more.json", format!("\"{}\"", "x".repeat(1200)));
+    home.pvr("two", &["add"]).code(0);
+    let cases: [(&str, &[&str], i32); 3] = [
+        ("one", &["merge", "../two/.pvr"], 3),
+        ("two", &["commit"], 1),
+        ("", &["deploy", "d", "one/.pvr", "two/.pvr"], 6),
+    ];
+    for (folder, args, code) in cases {
+        for dry in [&["--dry-run"][..], &[]] {
+            let args: Vec<&str> = [&args[..1], dry, &args[1..]].concat();
+            home.run(folder, &args, &[("PVR_AGENT_MAX_STATE_BYTES", "2000")])
+                .code(code)
+                .says("could not be read again");
+        }
+    }
+}
+
+/// A dry run did not ask whether hardlinks can be made at all.
+#[test]
+fn a_dry_run_said_yes_to_a_deploy_to_another_file_system() {
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else { return eprintln!("SKIPPED: there is no /dev/shm") };
+    let home = Home::new();
+    if fs::metadata(other.path()).unwrap().dev() == fs::metadata(home.at("")).unwrap().dev() {
+        return eprintln!("SKIPPED: /dev/shm is no file system of its own");
+    }
+    home.repo(&[("x", b"x")]);
+    let target = other.path().join("deep/er/d");
+    for dry in [&["--dry-run"][..], &[]] {
+        let args = [&["deploy"][..], dry, &[target.to_str().unwrap(), "r/.pvr"]].concat();
+        home.pvr("", &args).code(8).says("are on different file systems");
+    }
+}
+
 #[test]
 fn signatures_and_trees_that_would_be_made() {
     let home = Home::new();

@@ -296,6 +296,7 @@ impl Deploy {
             (deployed.kept, deployed.removed) = (plan.kept, plan.removed);
         }
         say(DeployStep::Files);
+        at(DeployStep::Files, one_file_system(&self.store, &self.target))?;
         deployed.json = after.json().count();
         deployed.copied = after.objects().filter(|(key, _)| crate::trails::is_bind(key)).count();
         deployed.linked = after.objects().count() - deployed.copied;
@@ -463,7 +464,11 @@ fn boot_links(state: &State) -> Result<Vec<String>, RepoError> {
 
 fn one_file_system(store: &ObjectStore, target: &Path) -> Result<(), RepoError> {
     let parent = target.parent().unwrap_or(target);
-    let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).on("look at", path);
+    // In a dry run neither need be there yet.
+    let device = |path: &Path| {
+        let there = path.ancestors().find(|path| path.exists()).unwrap_or(path);
+        fs::metadata(there).map(|meta| meta.dev()).on("look at", there)
+    };
     if device(store.objects())? == device(parent)? {
         return Ok(());
     }
