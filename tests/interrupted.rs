@@ -1,7 +1,7 @@
 //! Commands on a working copy that are killed at a random moment, and two of them at once.
 //!
-//! After a kill the repository opens, its state is the old or the new one, what is repeated succeeds, and `fsck` is clean:
-//! no object is damaged, none is missing, nothing unfinished is left.
+//! After a kill the repository opens, its state is the old or the new one, no object of it is damaged or missing, what is
+//! repeated succeeds, and then `fsck` is clean: nothing unfinished is left.
 #![allow(clippy::duplicate_mod)] // both kinds of helpers bring along how the program is found
 mod black_box;
 #[path = "client/pvr.rs"]
@@ -63,6 +63,17 @@ fn run(home: &Home, args: &[&str], limit: Option<Duration>) -> (Duration, bool) 
     (begun.elapsed(), !status.success())
 }
 
+/// Before anything is repeated: a state that had its name before its objects would be seen here.
+fn only_unfinished(home: &Home, when: &str) {
+    let ran = home.pvr("t", &["fsck", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let found = found["findings"].as_array().unwrap();
+    assert!(found.iter().all(|finding| finding["kind"] == "unfinished"), "{when}: {ran:?}");
+    assert_eq!(ran.code, Some(i32::from(!found.is_empty())), "{when}: {ran:?}");
+    let ran = home.pvr("t", &["status"]);
+    assert_eq!(ran.code, Some(0), "{when}: {ran:?}");
+}
+
 #[test]
 fn killed_at_any_moment() {
     let home = Home::new();
@@ -98,6 +109,7 @@ fn killed_at_any_moment() {
                 _ => after.len() > before.len(),
             };
             assert!(after == before || new, "{args:?} at {moment:?}: {after}");
+            only_unfinished(&home, &format!("{args:?} at {moment:?}"));
             run(&home, args, None);
             let ran = home.pvr("t", &["fsck"]);
             assert_eq!(ran.code, Some(0), "{args:?} at {moment:?}: {ran:?}");
