@@ -69,7 +69,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let lock = Lock::take(folder.path()).unwrap();
         let added = |n: u32| {
-            let added = Added { force_object: n % 2 == 0, sha: format!("{n:064x}") };
+            let added = Added { force_object: n.is_multiple_of(2), sha: format!("{n:064x}") };
             (StatePath::parse(&format!("app/file{n}")).unwrap(), added)
         };
         let index = Index((0..20_000).map(added).collect());
