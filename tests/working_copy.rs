@@ -132,6 +132,13 @@ fn one_command_of_root_locked_the_owner_out() {
         let meta = fs::metadata(home.at("u").join(path)).unwrap();
         assert_eq!((meta.uid(), meta.gid()), (NOBODY, NOBODY), "{path}");
     }
+    // So is the folder of settings, with the pool of those who choose none.
+    fs::create_dir(home.at("h")).unwrap();
+    chown(home.at("h"), Some(NOBODY), Some(NOBODY)).unwrap();
+    home.run("u", &["clone", "../x.tar", "c"], &[("HOME", home.at("h").to_str().unwrap())]).code(0);
+    for path in ["", "/objects", "/objects/.pvr-agent/lock"] {
+        assert_eq!(fs::metadata(home.at(&format!("h/.pvr{path}"))).unwrap().uid(), NOBODY, "{path}");
+    }
     // A link that the owner has laid there gives nothing away.
     home.write("mine", "root's");
     fs::remove_file(home.at("u/.pvr/lock")).unwrap();

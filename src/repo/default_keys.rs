@@ -4,15 +4,15 @@
 //! <config-dir>/pvs/<name>.default.pem    0600, the folder 0700
 //! ```
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::archive;
 use super::error::{Context, RepoError};
 use super::files;
 use crate::store::archive::ArchiveError;
+use crate::store::make_folders;
 
 /// Largest archive that is read, in bytes, packed and unpacked; the real one has 10 KiB.
 pub const MAX_ARCHIVE: usize = 1024 * 1024;
@@ -29,7 +29,7 @@ pub fn unpack_default_keys(packed: &[u8], config_dir: &Path) -> Result<Vec<Strin
         plain.then(|| format!("{name}.default.pem"))
     };
     let found = archive::small_files(packed, MAX_ARCHIVE as u64, |name| wanted(name).is_some()).map_err(failed)?;
-    DirBuilder::new().recursive(true).mode(0o700).create(&folder).on("create", &folder)?;
+    make_folders(&folder, 0o700).on("create", &folder)?;
     let mut new = Vec::new();
     for (name, bytes) in found.into_iter().take(MAX_FILES) {
         let Some(name) = wanted(&name) else { continue };

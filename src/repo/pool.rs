@@ -16,7 +16,7 @@ use crate::store::{ObjectStore, Options, make_folders};
 
 /// Opens a pool, and makes it if there is none.
 pub(super) fn open(pool: &Path) -> Result<ObjectStore, RepoError> {
-    make_folders(pool).on("create", pool)?;
+    make_folders(pool, 0o777).on("create", pool)?;
     let options = Options { collected: is_of_storage(pool), ..Options::default() };
     let store = ObjectStore::open_with(pool, &agent_of(pool), options)?;
     // What an import that died had unpacked. That it cannot be removed is no reason not to work.

@@ -137,15 +137,15 @@ impl ObjectStore {
     /// As [`open`](ObjectStore::open), with everything that can be chosen.
     pub fn open_with(objects: &Path, agent: &Path, options: Options) -> Result<Self, StoreError> {
         if !options.read_only {
-            make_folders(objects).on("create", objects)?;
-            make_folders(agent).on("create", agent)?;
+            make_folders(objects, 0o777).on("create", objects)?;
+            make_folders(agent, 0o777).on("create", agent)?;
             let meta = agent.metadata().on("look at", agent)?;
             if meta.mode() & 0o777 != 0o700 {
                 chmod(agent, Mode::from_raw_mode(0o700)).on("make private", agent)?;
             }
             for folder in ["tmp", "staged", "replaced"] {
                 let folder = agent.join(folder);
-                make_folders(&folder).on("create", &folder)?;
+                make_folders(&folder, 0o777).on("create", &folder)?;
             }
             if objects.metadata().on("look at", objects)?.dev() != meta.dev() {
                 return Err(StoreError::TwoFileSystems { objects: objects.to_owned(), agent: agent.to_owned() });

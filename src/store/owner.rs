@@ -20,12 +20,12 @@ pub(crate) fn give_to_owner(file: &File, folder: &Path) -> io::Result<()> {
 }
 
 /// Makes a folder, and those above it, that are not there; each belongs to whom the one above it belongs.
-pub(crate) fn make_folders(path: &Path) -> io::Result<()> {
+pub(crate) fn make_folders(path: &Path, mode: u32) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    make_folders(above(path))?;
-    match make_folder(path, 0o777) {
+    make_folders(above(path), mode)?;
+    match make_folder(path, mode) {
         // Somebody else may make it at the same time.
         Err(_) if path.is_dir() => Ok(()),
         made => made,

@@ -18,8 +18,6 @@
 //! An environment variable that is set to nothing counts as not set.
 
 use std::env;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +32,7 @@ use crate::net::{Client, Patience, Proxies, Trust, Url};
 use crate::remote::{Access, Objects, Remote};
 use crate::repo::{GetOptions, How, Place, Reference, ReferenceError, Repo, RepoError, Source};
 use crate::state::JsonLimits;
+use crate::store::make_folders;
 
 const REPO_BASEURL: &str = "https://pvr.pantahub.com";
 
@@ -68,7 +67,7 @@ impl Context {
                 .ok_or_else(|| Failure::coded(4, "no home folder: set HOME, or give --config-dir"))?
                 .join(".pvr"),
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(&config_dir).map_err(|error| {
+        make_folders(&config_dir, 0o700).map_err(|error| {
             Failure::coded(4, format!("failed to create {}: {error}", crate::repo::shown(&config_dir)))
         })?;
         let base = given(&globals.repo_baseurl).unwrap_or_else(|| REPO_BASEURL.to_owned());

@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 
 use super::AuthError;
 use crate::state::escape;
+use crate::store::give_to_owner;
 
 const SPEC: &str = "1";
 
@@ -125,6 +126,8 @@ impl Cache {
                 _ => Err(error),
             })?;
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+            // Else one command of root would shut the owner of the folder out of their tokens.
+            give_to_owner(&file, &self.folder).ok();
             file.write_all(&bytes)?;
             file.sync_all()?;
             fs::rename(&temporary, &path)?;
@@ -145,6 +148,19 @@ impl Cache {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_login_of_root_shut_the_owner_of_the_folder_out() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let folder = tempfile::tempdir().unwrap();
+        if chown(folder.path(), Some(65534), Some(65534)).is_err() {
+            return eprintln!("SKIPPED: a_login_of_root_shut_the_owner_of_the_folder_out: needs root");
+        }
+        let cache = Cache::new(folder.path().to_owned());
+        cache.set("realm", "token").unwrap();
+        let meta = fs::metadata(cache.path()).unwrap();
+        assert_eq!((meta.uid(), meta.mode() & 0o7777), (65534, 0o600));
+    }
 
     #[test]
     fn the_file_is_spelled_as_recorded_and_keeps_what_it_does_not_know() {

@@ -153,7 +153,7 @@ impl Deploy {
         let store = match run {
             Run::Dry => pool::look_at(&folder)?,
             Run::Really => {
-                make_folders(&folder).on("create", &folder)?;
+                make_folders(&folder, 0o777).on("create", &folder)?;
                 // A path through the folder that is replaced would lead nowhere for an instant.
                 pool::open(&fs::canonicalize(&folder).on("resolve", &folder)?)?
             }
