@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything at full weight: every repetition that was promised, with the figures that the tests print, and the benches.
-# Takes a while, wants root (mounts, packages), 12 GB of disk, busybox and pigz; installs nginx and fcgiwrap.
+# Takes a while, wants root (mounts, packages), 20 GB of disk, busybox and pigz; installs nginx and fcgiwrap.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,11 +28,14 @@ tls=${CARGO_TARGET_DIR:-target}/cross-tls
 FEATURES=device,tls CROSS_OUT=$tls cross/build.sh all
 CROSS_OUT=$tls PVR_ROUNDS=1 cross/test.sh --tls all
 printf '== the same bytes from another folder\n'
-again=$(mktemp -d "${TMPDIR:-/tmp}/again.XXXXXX")
+git diff --quiet HEAD # what is built there is what is committed
+mkdir -p "${CARGO_TARGET_DIR:-target}"
+again=$(mktemp -d "$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/again.XXXXXX")
+trap 'rm -rf "$again"' EXIT
 mkdir "$again/its sources"
 git archive HEAD | tar -x -C "$again/its sources"
 (cd "$again/its sources" && CARGO_TARGET_DIR=$again/target CROSS_OUT=$again/out cross/build.sh all)
-for binary in cross/out/*/pvr-agent; do cmp "$binary" "$again/out/${binary#cross/out/}"; done
+for target in $(. cross/lib.sh && targets); do cmp "cross/out/$target/pvr-agent" "$again/out/$target/pvr-agent"; done
 rm -rf "$again"
 printf '== what goes onto devices: memory, malformed requests, slow clients, old kernels\n'
 cross/memory.sh x86_64-unknown-linux-musl 1024 3072 8192

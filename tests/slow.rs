@@ -225,7 +225,8 @@ fn a_thousand_slow_clients() {
     assert!(at(99) < within, "99 of 100 within {:?}", at(99));
     // What they wait for besides is the disk.
     let longest = uploads.iter().max().copied().unwrap_or_default();
-    assert!(longest < program::patience(Duration::from_secs(10)), "an upload took {longest:?}");
+    let bound = if program::is_told() { program::patience(Duration::from_secs(10)) } else { Duration::from_secs(60) };
+    assert!(longest < bound, "an upload took {longest:?}");
     // An emulated processor takes so long for each that there are too many at once.
     assert!(program::emulated() || again * one_in <= took.len(), "{again} of {} were cut off", took.len());
     assert!(most > at_rest + 200, "these were no crowd: {most} descriptors");

@@ -38,6 +38,26 @@ fn a_get_lost_what_had_not_been_posted() {
     assert!(!home.at("r/.pvr/replaced").exists(), "nothing of it went");
 }
 
+/// What was noted of a state that could not be written made the next get keep something else in its place.
+#[test]
+fn a_merge_that_was_refused_cost_what_a_get_had_kept() {
+    let home = Home::new();
+    home.repo(&[("mine", b"mine")]);
+    let mine = home.read("r/.pvr/json");
+    for name in ["o", "p"] {
+        home.write(&format!("{name}/{name}.json"), format!("\"{}\"", "x".repeat(300)));
+        home.pvr(name, &["init"]).code(0);
+        home.pvr(name, &["add"]).code(0);
+        home.pvr(name, &["commit"]).code(0);
+    }
+    home.pvr("r", &["get", "../o/.pvr"]).code(0).says("never posted");
+    let both = home.run("r", &["merge", "../p/.pvr"], &[("PVR_AGENT_MAX_STATE_BYTES", "500")]);
+    assert!(both.code != Some(0) && both.err.contains("could not be read again"), "{both:?}");
+    let ran = home.pvr("r", &["get", "../p/.pvr"]).code(0);
+    assert!(!ran.err.contains("never posted"), "{ran:?}");
+    assert_eq!(home.read("r/.pvr/replaced"), mine);
+}
+
 /// What a get replaced was kept in one place, where the next get put what the first had brought.
 #[test]
 fn a_second_get_lost_what_the_first_had_kept() {

@@ -77,7 +77,8 @@ pub(super) fn behind(
     gc: bool,
     state: Option<&Path>,
 ) -> Result<Device> {
-    let storage = match storage.filter(|path| *path != Path::new(DEVICE)) {
+    // Accounts are in it: who names it and cannot have it is not to be served without.
+    let storage = match storage {
         Some(path) => Some(Storage::open_read_only(path)?),
         None if Path::new(DEVICE).join("trails").is_dir() => Storage::open_read_only(Path::new(DEVICE)).ok(),
         None => None,

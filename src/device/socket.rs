@@ -383,9 +383,11 @@ impl Socketed {
         loop {
             match self.control.command(&command) {
                 Err(ControlError::Busy { updating, .. }) if !updating && tries.next().is_some() => sleep(BETWEEN),
-                Err(error @ ControlError::Busy { .. }) => return Err(error.into()),
                 // An answer may be lost that says yes.
-                other => return self.turns.runs_next(&name).and(Ok(other?)),
+                told @ (Ok(_) | Err(ControlError::NoAnswer(_) | ControlError::BadAnswer(_))) => {
+                    return self.turns.runs_next(&name).and(Ok(told?));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
     }

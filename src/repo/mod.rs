@@ -7,7 +7,7 @@
 //! .pvr/index       what files held when they were last read: hashes.rs
 //! .pvr/commitmsg   message of the last commit
 //! .pvr/replaced    the last committed state that a get or an import has replaced and nobody else had, canonical
-//! .pvr/known       sha256 of the last state that was got, imported, posted or put: it is not only here
+//! .pvr/known       sha256 of the last states that were got, imported, posted or put, one a line: they are not only here
 //! .pvr/objects/    the pool, where the config names no other
 //! .pvr/lock, tmp/  see files.rs
 //! .pvr/batch/      see batch.rs
@@ -225,8 +225,12 @@ impl Repo {
         lock: Option<&Lock>,
         warnings: &mut Vec<String>,
     ) -> Result<(), RepoError> {
+        // Nothing is noted of one that is refused.
+        self.write_pristine(state, None)?;
         let loses = !changes.removed.is_empty() || !changes.changed.is_empty();
-        let only_here = !before.is_empty() && files::read_if_there(&self.pvr.join(KNOWN))? != Some(sha256(before)?);
+        let (known, was) = (files::read_if_there(&self.pvr.join(KNOWN))?.unwrap_or_default(), sha256(before)?);
+        let is_known = known.split(|byte| *byte == b'\n').any(|line| line == was);
+        let only_here = !before.is_empty() && !is_known;
         if loses && only_here {
             warnings.push("commits that were never posted are replaced; .pvr/replaced keeps what they were".to_owned());
             if let Some(lock) = lock {
@@ -234,8 +238,13 @@ impl Repo {
             }
         }
         if let Some(lock) = lock.filter(|_| loses || !only_here || state == source) {
-            // Before the state: whoever dies in between leaves one that is kept again.
-            self.note_known(state, lock)?;
+            // Before the state. Whoever dies in between leaves the one before, which is to be told then as it is now.
+            let mut lines = sha256(state)?;
+            if is_known {
+                lines.push(b'\n');
+                lines.extend(was);
+            }
+            lock.replace(&self.pvr.join(KNOWN), &lines, 0o644)?;
         }
         self.write_pristine(state, lock)
     }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use rustix::fs::{Gid, Mode, OFlags, Uid, fchown, open};
 use rustix::process::geteuid;
 
 /// What root makes belongs to whom the folder belongs: to an endpoint that runs as somebody else.
-pub(crate) fn give_to_owner(file: &File, folder: &Path) -> io::Result<()> {
+pub(crate) fn give_to_owner(file: impl AsFd, folder: &Path) -> io::Result<()> {
     if geteuid().is_root() {
         let owner = fs::metadata(folder)?;
         if owner.uid() != 0 || owner.gid() != 0 {
@@ -24,7 +25,9 @@ pub(crate) fn make_folders(path: &Path, mode: u32) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    make_folders(above(path), mode)?;
+    if above(path) != path {
+        make_folders(above(path), mode)?;
+    }
     match make_folder(path, mode) {
         // Somebody else may make it at the same time.
         Err(_) if path.is_dir() => Ok(()),
@@ -37,7 +40,7 @@ pub(crate) fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().mode(mode).create(path)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     if let Ok(folder) = open(path, flags, Mode::empty()) {
-        give_to_owner(&folder.into(), above(path)).ok();
+        give_to_owner(&folder, above(path)).ok();
     }
     Ok(())
 }
@@ -59,8 +62,9 @@ pub(crate) fn open_or_make_as(options: &mut OpenOptions, path: &Path) -> io::Res
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         opened => return opened,
     }
-    // Somebody else may make it at the same time.
-    let file = options.create(true).truncate(false).open(path)?;
-    give_to_owner(&file, above(path)).ok();
-    Ok(file)
+    match options.clone().create_new(true).open(path) {
+        // Somebody else has made it meanwhile. What is given away is only what was made here.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+        made => made.inspect(|file| _ = give_to_owner(file, above(path))),
+    }
 }

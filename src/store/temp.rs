@@ -109,6 +109,7 @@ impl TempDir {
                 other => other.on("open", &path)?,
             };
             if owned(&fd).on("lock", &path)? {
+                give_to_owner(&fd, tmp).ok();
                 return Ok(Self { path, lock: fd });
             }
         }

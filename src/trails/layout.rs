@@ -11,13 +11,13 @@ use super::boot::boot_links;
 use super::error::InstallError;
 use crate::state::canonical::to_canonical;
 use crate::state::{Entry, ObjectId, State, StatePath};
-use crate::store::{Context, ObjectStore, StoreError};
+use crate::store::{Context, ObjectStore, StoreError, make_folder};
 use rustix::fs::{Mode, fchmod, link, unlink};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// How often an object is looked for again that others remove and bring back.
@@ -209,7 +209,7 @@ fn copy(store: &ObjectStore, key: &StatePath, id: &ObjectId, path: &Path) -> Res
 }
 
 pub(super) fn folder(path: &Path) -> Result<(), StoreError> {
-    DirBuilder::new().mode(0o755).create(path).on("create", path)?;
+    make_folder(path, 0o755).on("create", path)?;
     rustix::fs::chmod(path, Mode::from_raw_mode(0o755)).on("set the mode of", path)
 }
 

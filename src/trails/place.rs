@@ -3,7 +3,7 @@
 use super::Storage;
 use super::build::Built;
 use super::name::{RevisionName, to_file_name};
-use crate::store::{Absent, Context, StoreError, sync_folder};
+use crate::store::{Absent, Context, StoreError, make_folder, sync_folder};
 use rustix::fs::{CWD, RenameFlags, rename, renameat_with};
 use rustix::io::Errno;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub(super) fn place(
     let (from, to) = (built.revision(), storage.dir(name));
     let parent = parent(storage, name);
     if name.is_local() {
-        match fs::create_dir(&parent) {
+        match make_folder(&parent, 0o777) {
             Ok(()) => sync_folder(&storage.trails_dir())?,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e).on("create", &parent),
