@@ -58,11 +58,11 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// Connects to `host:port`; half a minute without a byte is an error (of an emulated program, five).
+    /// Connects to `host:port`; a minute and a half without a byte is an error (of an emulated program, fifteen).
     pub fn open(host: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(host)?;
         stream.set_nodelay(true)?;
-        let patience = Some(super::program::patience(Duration::from_secs(30)));
+        let patience = Some(super::program::patience(Duration::from_secs(90)));
         stream.set_read_timeout(patience)?;
         stream.set_write_timeout(patience)?;
         Ok(Self { stream: BufReader::new(stream), host: host.into() })

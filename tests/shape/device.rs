@@ -28,7 +28,7 @@ pub struct Device {
     pub state: String,
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 pub fn kernel() -> Vec<u8> {
     (0..300_000u32).map(|i| (i % 251) as u8).collect()
