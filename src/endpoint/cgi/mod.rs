@@ -48,8 +48,9 @@ pub fn answer(invocation: Invocation, endpoint: &Endpoint) -> io::Result<()> {
         let unread = Arc::new(Mutex::new(None));
         let input = Input::new(stdin()?, invocation.framing, invocation.rest, Arc::clone(&unread), limits);
         let mut reply = endpoint.handle(request.map(|()| input), arrival).await;
-        // Some servers end a program as soon as they have its answer.
+        // Some servers end a program as soon as they have its answer, and it ends with its main thread: what waits then is lost.
         endpoint.audit().flush();
+        endpoint.log().flush();
         // Whether a connection stays is for the server to say, where it does.
         reply.headers_mut().remove(CONNECTION);
         if invocation.closes {
