@@ -385,7 +385,9 @@ impl Socketed {
                 Err(ControlError::Busy { updating, .. }) if !updating && tries.next().is_some() => sleep(BETWEEN),
                 // An answer may be lost that says yes.
                 told @ (Ok(_) | Err(ControlError::NoAnswer(_) | ControlError::BadAnswer(_))) => {
-                    return self.turns.runs_next(&name).and(Ok(told?));
+                    // It is told, whether or not there is room to note it.
+                    self.turns.runs_next(&name).ok();
+                    return Ok(told?);
                 }
                 Err(error) => return Err(error.into()),
             }

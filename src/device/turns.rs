@@ -130,7 +130,8 @@ impl Turns {
     pub(super) fn is_to_run(&self, rev: &str) -> Result<bool, DeviceError> {
         let path = self.folder()?.join("install");
         let age = fs::symlink_metadata(&path).map(|meta| clock::now().duration_since(clock::modified(&meta)));
-        let fresh = age.is_ok_and(|age| age.unwrap_or_default() < BEGINS);
+        // What was written later than now is of before the clock was set back, as by a start without one.
+        let fresh = age.is_ok_and(|age| age.is_ok_and(|age| age < BEGINS));
         Ok(fresh && fs::read(&path).is_ok_and(|next| next == rev.as_bytes()))
     }
 
@@ -318,8 +319,10 @@ mod tests {
         let _installing = other.installing().unwrap();
         assert!(other.is_to_run("locals/a").unwrap() && !other.is_to_run("locals/b").unwrap());
         let path = one.folder().unwrap().join("install");
-        File::options().write(true).open(path).unwrap().set_modified(clock::now() - BEGINS).unwrap();
-        assert!(!other.is_to_run("locals/a").unwrap(), "the daemon has lost it");
+        for time in [clock::now() - BEGINS, clock::now() + 9 * BEGINS] {
+            File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+            assert!(!other.is_to_run("locals/a").unwrap(), "the daemon has lost it, or the clock was set back");
+        }
         one.sweep().unwrap();
     }
 
