@@ -28,7 +28,7 @@ tls=${CARGO_TARGET_DIR:-target}/cross-tls
 FEATURES=device,tls CROSS_OUT=$tls cross/build.sh all
 CROSS_OUT=$tls PVR_ROUNDS=1 cross/test.sh --tls all
 printf '== the same bytes from another folder\n'
-git diff --quiet HEAD # what is built there is what is committed
+git diff --quiet HEAD || { echo 'commit first: what is built there is what is committed' >&2; exit 1; }
 mkdir -p "${CARGO_TARGET_DIR:-target}"
 again=$(mktemp -d "$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/again.XXXXXX")
 trap 'rm -rf "$again"' EXIT

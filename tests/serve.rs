@@ -190,7 +190,7 @@ fn memory_does_not_grow_with_what_flows_through() {
     });
     let peak = process.memory("VmHWM");
     println!("after 80 MiB in and out over 5 connections: VmHWM {peak:?} KiB");
-    assert!(peak.is_none_or(|peak| peak < 48 << 10), "{peak:?} KiB: what flows through was kept");
+    assert!(peak.is_none_or(|peak| peak < 32 << 10), "{peak:?} KiB: what flows through was kept");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn eight_readers_of_a_large_state_each_had_it_in_memory_twice() {
     // differs by how many threads were busy at once: 51 to 82 MiB.
     println!("after eight readers of a large state: VmHWM {:?} KiB", process.memory("VmHWM"));
     let peak = process.memory("VmHWM");
-    assert!(peak.is_none_or(|peak| peak < 128 << 10), "{peak:?} KiB");
+    assert!(peak.is_none_or(|peak| peak < 96 << 10), "{peak:?} KiB");
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod hostile;
 use black_box::agent::{self, Server};
 use black_box::http::Conn;
 use black_box::seed::{Seed, debris};
-use black_box::{Dice, program, rounds, sha256};
+use black_box::{Dice, per_cent, program, rounds, sha256};
 use hostile::connect_from;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -220,8 +220,9 @@ fn a_thousand_slow_clients() {
         uploads.iter().max()
     );
     assert!(took.len() > 10, "a good client was kept from asking: {took:?}");
-    // A debug build on a busy machine shows that a good client gets its answers, not how fast.
-    let (within, one_in) = if program::is_told() { (program::patience(WITHIN), 50) } else { (8 * WITHIN, 5) };
+    // Of a few requests to a debug build, beside other builds, it shows that a good client gets its answers, not how fast.
+    let (within, one_in) =
+        if program::is_told() || per_cent() == 100 { (program::patience(WITHIN), 50) } else { (8 * WITHIN, 5) };
     assert!(at(99) < within, "99 of 100 within {:?}", at(99));
     // What they wait for besides is the disk.
     let longest = uploads.iter().max().copied().unwrap_or_default();
